@@ -1,0 +1,98 @@
+"""The only code that scores an allocation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import ste
+from .allocation import Allocation
+from .errors import AllocationError
+from .problem import FloatArray, Problem
+from .tolerances import FEASIBILITY
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Score and constraint residuals of one allocation.
+
+    Attributes:
+        ste: Semantic Transmission Efficiency, sum of retained attention over `round_s`, 1/s.
+        round_s: time of the slowest client, overhead included, s.
+        uplink_s: (M,) upload times, s.
+        energy_j: (M,) upload energies, J.
+        retained: (M,) retained attention f_m(K_m).
+        violations: largest relative excess per constraint, 0 where it is met.
+    """
+
+    ste: float
+    round_s: float
+    uplink_s: FloatArray
+    energy_j: FloatArray
+    retained: FloatArray
+    violations: Mapping[str, float]
+
+    @property
+    def violation(self) -> float:
+        """The largest entry of `violations`."""
+        return max(self.violations.values())
+
+    @property
+    def feasible(self) -> bool:
+        """Whether every constraint holds within `tolerances.FEASIBILITY`."""
+        return self.violation <= FEASIBILITY
+
+
+def evaluate(problem: Problem, allocation: Allocation) -> Evaluation:
+    """Score an allocation on a problem, feasible or not (design section 1).
+
+    Constraints are named bandwidth, power, energy, deadline, min_tokens, max_tokens and rate (a client
+    whose rate is 0 never ends its upload; the violation is then inf and the STE 0).
+
+    Raises:
+        AllocationError: the number of clients differs.
+
+    Cost: O(M N).
+    """
+    if allocation.clients != problem.clients:
+        raise AllocationError(
+            "evaluate",
+            f"an allocation for {allocation.clients} clients",
+            f"{problem.clients}, as in the problem",
+            "Pass the problem that it was made for",
+        )
+    tokens, bandwidth, power = allocation.tokens, allocation.bandwidth_hz, allocation.power_w
+    bits = ste.payload_bits(tokens, problem.bits_per_token, problem.extra_tokens)
+    rate = ste.rate_bps(bandwidth, power, problem.gain, problem.noise_w_per_hz)
+    uplink = ste.uplink_s(bits, rate)
+    energy = ste.energy_j(power, uplink)
+    kept = ste.retained(problem.importance, tokens)
+    round_s = float(np.max(problem.overhead_s + uplink))
+    violations = {
+        "bandwidth": _excess(bandwidth.sum(), problem.bandwidth_hz),
+        "power": _excess(power, problem.max_power_w),
+        "energy": _excess(energy, problem.max_energy_j),
+        "deadline": _excess(uplink, problem.deadline_s),
+        "min_tokens": float(np.max(np.maximum(problem.min_tokens - tokens, 0) / problem.min_tokens)),
+        "max_tokens": _excess(tokens, problem.tokens),
+        "rate": 0.0 if np.isfinite(round_s) else np.inf,
+    }
+    return Evaluation(
+        ste=float(kept.sum() / round_s),
+        round_s=round_s,
+        uplink_s=uplink,
+        energy_j=energy,
+        retained=kept,
+        violations=violations,
+    )
+
+
+def _excess(values: ArrayLike, limits: ArrayLike) -> float:
+    """Largest (value - limit) / limit, at least 0; an infinite limit is never exceeded."""
+    value, limit = np.asarray(values, dtype=np.float64), np.asarray(limits, dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        relative = np.where(np.isinf(limit), 0.0, value / limit - 1.0)
+    return max(0.0, float(np.max(relative)))

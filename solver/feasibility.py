@@ -1,0 +1,61 @@
+"""Infeasibility with a name (P6): which clients, which limit, what there is and what it would take."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .bandwidth import least_area
+from .problem import Problem
+from .result import Diagnosis
+
+
+def diagnose(problem: Problem) -> Diagnosis | None:
+    """Prove that no allocation is feasible, or return None because one is (P6).
+
+    The round time is free, so only two things can fail. A client alone: its least payload needs more
+    than S N0 ln2 / h joules, but its budget, or full power until its deadline, is no more. All
+    together: the bandwidths that meet the deadlines with the fewest tokens add up to more than there
+    is; clients without a deadline need arbitrarily little, but not nothing.
+
+    The largest set that fits takes clients by least bandwidth need. Cost: O(M log M) when infeasible,
+    one evaluation of the closed form otherwise.
+    """
+    nats = problem.bits_per_token * np.log(2.0) * (problem.min_tokens + problem.extra_tokens)
+    noise_over_gain = problem.noise_w_per_hz / problem.gain
+    until_deadline = problem.max_power_w * problem.deadline_s
+    energy = np.minimum(until_deadline, problem.max_energy_j)
+    needed = nats * noise_over_gain
+    alone = needed >= energy * (1 - 1e-12)
+    timed = np.isfinite(problem.deadline_s)
+    if not alone.any() and not timed.any():
+        return None
+    need = np.zeros(problem.clients)
+    need[alone] = np.inf
+    rows = timed & ~alone
+    need[rows] = least_area(nats[rows], (energy / noise_over_gain)[rows])[0] / problem.deadline_s[rows]
+    budget = problem.bandwidth_hz * (1 - 1e-12)
+    if need.sum() <= budget:
+        return None
+    order = np.argsort(need, kind="stable")
+    fits = order[np.cumsum(need[order]) <= budget]
+    clients_that_fit = tuple(sorted(int(m) for m in fits))
+    if alone.any():
+        broken = np.flatnonzero(alone)
+        limit = "energy" if (problem.max_energy_j <= until_deadline)[broken[0]] else "deadline"
+        return Diagnosis(
+            limit=limit,
+            clients=tuple(int(m) for m in broken),
+            available=tuple(float(v) for v in energy[broken]),
+            needed=tuple(float(v) for v in needed[broken]),
+            unit="J",
+            clients_that_fit=clients_that_fit,
+        )
+    left_out = tuple(sorted(int(m) for m in order[len(fits) :]))
+    return Diagnosis(
+        limit="bandwidth",
+        clients=left_out,
+        available=(problem.bandwidth_hz,),
+        needed=(float(need.sum()),),
+        unit="Hz",
+        clients_that_fit=clients_that_fit,
+    )

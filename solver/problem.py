@@ -1,0 +1,294 @@
+"""The STE problem of one uplink round: data, checked once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import ProblemError
+from .units import THERMAL_NOISE_W_PER_HZ
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True, init=False, eq=False)
+class Problem:
+    """One uplink round of M clients with N patch tokens each (design section 1); immutable.
+
+    Scalars broadcast to (M,). Arrays are copied, become read-only float64 (`min_tokens` int64), and
+    `importance` is sorted descending along the tokens. All input checks live here; solvers make none.
+
+    Args:
+        gain: (M,) linear channel power gain, > 0.
+        importance: (M, N) attention mass per token, >= 0, not all zero.
+        bits_per_token: (M,) bit, > 0: batch size x width x bits per element.
+        bandwidth_hz: shared uplink bandwidth, Hz, > 0.
+        max_power_w: (M,) W, > 0.
+        max_energy_j: (M,) J, > 0, uplink energy budget of the round; inf for none.
+        deadline_s: (M,) s, > 0, limit on the uplink time; inf for none.
+        overhead_s: (M,) s, >= 0, time before the upload that counts in the round time.
+        min_tokens: (M,) int in 1..N.
+        extra_tokens: int >= 0, tokens sent besides the kept ones ([CLS] and the merged token).
+        noise_w_per_hz: noise power density, W/Hz, > 0.
+
+    Raises:
+        ProblemError: a field has the wrong shape, type or range.
+
+    `dataclasses.replace` makes a changed copy, checked anew.
+
+    Cost: O(M N log N) time, one copy of `importance`.
+    """
+
+    gain: FloatArray
+    importance: FloatArray
+    bits_per_token: FloatArray
+    bandwidth_hz: float
+    max_power_w: FloatArray
+    max_energy_j: FloatArray
+    deadline_s: FloatArray
+    overhead_s: FloatArray
+    min_tokens: IntArray
+    extra_tokens: int
+    noise_w_per_hz: float
+
+    def __init__(
+        self,
+        gain: ArrayLike,
+        importance: ArrayLike,
+        bits_per_token: ArrayLike,
+        bandwidth_hz: float,
+        max_power_w: ArrayLike,
+        max_energy_j: ArrayLike,
+        deadline_s: ArrayLike = np.inf,
+        overhead_s: ArrayLike = 0.0,
+        min_tokens: ArrayLike = 1,
+        extra_tokens: int = 2,
+        noise_w_per_hz: float = THERMAL_NOISE_W_PER_HZ,
+    ) -> None:
+        importance_sorted = _importance(importance)
+        clients, tokens = importance_sorted.shape
+        values: dict[str, Any] = {
+            "importance": importance_sorted,
+            "gain": _per_client("gain", gain, clients),
+            "bits_per_token": _per_client("bits_per_token", bits_per_token, clients),
+            "max_power_w": _per_client("max_power_w", max_power_w, clients),
+            "max_energy_j": _per_client("max_energy_j", max_energy_j, clients, infinite=True),
+            "deadline_s": _per_client("deadline_s", deadline_s, clients, infinite=True),
+            "overhead_s": _per_client("overhead_s", overhead_s, clients, zero=True),
+            "min_tokens": _token_counts(min_tokens, clients, tokens),
+            "bandwidth_hz": _scalar("bandwidth_hz", bandwidth_hz),
+            "noise_w_per_hz": _scalar("noise_w_per_hz", noise_w_per_hz),
+            "extra_tokens": _whole_number("extra_tokens", extra_tokens),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        self._check_range_of_products()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self.as_dict(),)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Problem):
+            return NotImplemented
+        theirs = other.as_dict()
+        return all(np.array_equal(value, theirs[name]) for name, value in self.as_dict().items())
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return (
+            f"Problem(clients={self.clients}, tokens={self.tokens}, "
+            f"bandwidth_hz={self.bandwidth_hz:g}, extra_tokens={self.extra_tokens})"
+        )
+
+    @property
+    def clients(self) -> int:
+        """M, the number of clients."""
+        return int(self.importance.shape[0])
+
+    @property
+    def tokens(self) -> int:
+        """N, the number of patch tokens per client."""
+        return int(self.importance.shape[1])
+
+    def as_dict(self) -> dict[str, Any]:
+        """The constructor's arguments by name (arrays are not copied)."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def subset(self, clients: ArrayLike) -> Problem:
+        """The same round with only the clients at the given indices, in that order.
+
+        Raises:
+            ProblemError: an index is no whole number in 0..M-1, or there is none.
+        """
+        rows = np.asarray(clients)
+        if rows.ndim != 1 or rows.dtype.kind not in "iu" or ((rows < 0) | (rows >= self.clients)).any():
+            raise ProblemError(
+                "Problem.subset",
+                f"{clients!r:.60}",
+                f"a sequence of indices from 0 to {self.clients - 1}",
+                "Turn a mask into indices with numpy.flatnonzero",
+            )
+        arguments: dict[str, Any] = {
+            name: value[rows] if isinstance(value, np.ndarray) else value
+            for name, value in self.as_dict().items()
+        }
+        return Problem(**arguments)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write to `.npz` or readable `.json` (by ending), atomically. Raises FileFormatError."""
+        from .problem_files import save_problem
+
+        save_problem(self, path)
+
+    @staticmethod
+    def load(path: str | PathLike[str]) -> Problem:
+        """Read what `save` wrote; never unpickles. Raises FileFormatError, ProblemError."""
+        from .problem_files import load_problem
+
+        return load_problem(path)
+
+    def _check_range_of_products(self) -> None:
+        """Refuse magnitudes whose products leave float64, so that no solver meets an overflow."""
+        with np.errstate(over="ignore", under="ignore"):
+            products = {
+                "bits_per_token * (N + extra_tokens)": self.bits_per_token
+                * (self.tokens + self.extra_tokens),
+                "gain / noise_w_per_hz": self.gain / self.noise_w_per_hz,
+                "max_power_w * gain / noise_w_per_hz": self.max_power_w * self.gain / self.noise_w_per_hz,
+            }
+        for name, product in products.items():
+            outside = (product < 1e-100) | (product > 1e100)
+            if outside.any():
+                client = int(np.argmax(outside))
+                raise ProblemError(
+                    "Problem",
+                    f"{name} = {product[client]:.3g} for client {client}",
+                    "1e-100 to 1e100",
+                    "Check the units: SI units and linear gains, not dB",
+                )
+
+
+def _rebuild(arguments: dict[str, Any]) -> Problem:
+    return Problem(**arguments)
+
+
+def _real(name: str, value: ArrayLike) -> NDArray[Any]:
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ProblemError(
+            f"Problem.{name}", "a ragged sequence", "a regular array of numbers", "Pad it"
+        ) from error
+    if array.dtype.kind not in "iuf":
+        raise ProblemError(
+            f"Problem.{name}", f"type {array.dtype}", "real numbers (integers or floats)", "Convert it first"
+        )
+    return array
+
+
+def _refuse(name: str, array: NDArray[Any], bad: NDArray[np.bool_], allowed: str, next_step: str) -> None:
+    if bad.any():
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        place = f" at index {where if len(where) > 1 else where[0]}" if where else ""
+        raise ProblemError(f"Problem.{name}", f"{array[where]:g}{place}", allowed, next_step)
+
+
+def _importance(value: ArrayLike) -> FloatArray:
+    array = _real("importance", value)
+    if array.ndim != 2 or 0 in array.shape:
+        raise ProblemError(
+            "Problem.importance",
+            f"shape {array.shape}",
+            "(M, N) with M >= 1 clients and N >= 1 tokens",
+            "Stack one row of token importances per client",
+        )
+    array = array.astype(np.float64)
+    _refuse(
+        "importance",
+        array,
+        ~(np.isfinite(array) & (array >= 0)),
+        "finite and >= 0",
+        "Clean the attention map",
+    )
+    if not np.any(array[:, 1:] > 0) and not np.any(array[:, 0] > 0):
+        raise ProblemError(
+            "Problem.importance",
+            "all zeros",
+            "at least one positive entry",
+            "Check where the attention is read",
+        )
+    descending = array[:, :-1] >= array[:, 1:]
+    if not descending.all():
+        array.sort(axis=1)
+        array = np.ascontiguousarray(array[:, ::-1])
+    with np.errstate(over="ignore"):
+        total = array.sum()
+    if not np.isfinite(total):
+        raise ProblemError("Problem.importance", "a total beyond float64", "a finite total", "Rescale it")
+    array.flags.writeable = False
+    return array
+
+
+def _per_client(
+    name: str, value: ArrayLike, clients: int, *, zero: bool = False, infinite: bool = False
+) -> FloatArray:
+    array = _real(name, value)
+    if array.shape not in {(), (1,), (clients,)}:
+        raise ProblemError(
+            f"Problem.{name}",
+            f"shape {array.shape}",
+            f"a scalar or ({clients},), one per row of importance",
+            "Match it to importance",
+        )
+    array = np.array(np.broadcast_to(array.astype(np.float64), (clients,)))
+    good = (array >= 0 if zero else array > 0) & (array < np.inf) | (infinite & (array == np.inf))
+    allowed = ("finite" if not infinite else "finite or inf") + (" and >= 0" if zero else " and > 0")
+    _refuse(name, array, ~good, allowed, "Drop or repair that client")
+    array.flags.writeable = False
+    return array
+
+
+def _token_counts(value: ArrayLike, clients: int, tokens: int) -> IntArray:
+    array = _real("min_tokens", value)
+    if array.shape not in {(), (1,), (clients,)}:
+        raise ProblemError(
+            "Problem.min_tokens",
+            f"shape {array.shape}",
+            f"a scalar or ({clients},)",
+            "Match it to importance",
+        )
+    _refuse(
+        "min_tokens",
+        array,
+        ~((array >= 1) & (array <= tokens) & (array == np.floor(array))),
+        f"whole numbers from 1 to N = {tokens}",
+        "Lower it or send more tokens",
+    )
+    counts = np.array(np.broadcast_to(array.astype(np.int64), (clients,)))
+    counts.flags.writeable = False
+    return counts
+
+
+def _scalar(name: str, value: Any) -> float:
+    array = _real(name, value)
+    if array.size != 1:
+        raise ProblemError(f"Problem.{name}", f"shape {array.shape}", "one number", "Pass a scalar")
+    number = float(array.reshape(()))
+    if not 0 < number < np.inf:
+        raise ProblemError(f"Problem.{name}", f"{number:g}", "finite and > 0", "Pass it in SI units")
+    return number
+
+
+def _whole_number(name: str, value: Any) -> int:
+    array = _real(name, value)
+    if array.size != 1 or not 0 <= float(array.reshape(())) < 2**31 or float(array.reshape(())) % 1:
+        raise ProblemError(
+            f"Problem.{name}", f"{value!r:.40}", "a whole number >= 0", "Use 2 for [CLS] and merged"
+        )
+    return int(array.reshape(()))

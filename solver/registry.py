@@ -1,0 +1,208 @@
+"""The list of solvers: one decorator registers, one function lists, nothing is imported for a listing."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any
+
+from .allocation import Allocation
+from .errors import MissingDependencyError, OptionError, RegistrationError, UnknownNameError
+from .problem import Problem
+from .result import Result, Stop, TracePoint
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the caller of `solve` asks of a method.
+
+    Attributes:
+        gap: relative optimality gap at which a method with a bound may stop.
+        seed: for methods that draw random numbers.
+        start: an allocation to start from, or None.
+        start_result: the whole earlier result when the caller gave one, for methods that keep more.
+        time_limit_s: wall time allowed; inf for none.
+    """
+
+    gap: float = 1e-4
+    seed: int = 0
+    start: Allocation | None = None
+    start_result: Result | None = None
+    time_limit_s: float = math.inf
+    started: float = field(default_factory=time.perf_counter)
+
+    def elapsed_s(self) -> float:
+        """Seconds since `solve` was called."""
+        return time.perf_counter() - self.started
+
+    def remaining_s(self) -> float:
+        """Seconds left, 0 at least; inf without a limit."""
+        return max(0.0, self.time_limit_s - self.elapsed_s())
+
+    def expired(self) -> bool:
+        """Whether the time limit has passed."""
+        return self.elapsed_s() >= self.time_limit_s
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a method hands back to `solve`; only `allocation` and `bound` matter, the rest explains."""
+
+    allocation: Allocation | None
+    stop: Stop = Stop.CONVERGED
+    bound: float = math.inf
+    stationary: bool = False
+    claimed_ste: float = math.nan
+    trace: tuple[TracePoint, ...] = ()
+    stats: Mapping[str, Any] = field(default_factory=dict)
+    message: str = ""
+
+
+Method = Callable[..., Answer]
+
+
+@dataclass(frozen=True)
+class SolverInfo:
+    """Capabilities of a registered solver.
+
+    Attributes:
+        name: for `solve(problem, solver=name)`.
+        summary: first sentence of its docstring.
+        proves: "optimum" (closes the gap given time), "bound" (a valid bound) or "nothing".
+        always_feasible: finds a feasible allocation on every feasible instance.
+        needs: importable packages it requires.
+        extra: the extra that installs them, as in `pip install stsflora[extra]`.
+        options: its own keyword options with their defaults.
+    """
+
+    name: str
+    summary: str
+    proves: str
+    always_feasible: bool
+    needs: tuple[str, ...]
+    extra: str
+    options: Mapping[str, Any]
+    method: Method
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Required packages that are not installed."""
+        return tuple(package for package in self.needs if find_spec(package) is None)
+
+    @property
+    def available(self) -> bool:
+        """Whether all required packages are installed."""
+        return not self.missing
+
+    @property
+    def how_to_install(self) -> str:
+        """The command that makes it available; empty when it is."""
+        return "" if self.available else f'pip install "stsflora[{self.extra}]"'
+
+    def require(self) -> None:
+        """Raise MissingDependencyError unless available."""
+        if not self.available:
+            raise MissingDependencyError(
+                f"solver {self.name!r}",
+                f"no package {' and no package '.join(self.missing)}",
+                f"an installation with {', '.join(self.needs)}",
+                f"Run {self.how_to_install}",
+            )
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Raise OptionError for an option that the method does not have."""
+        for name in options:
+            if name not in self.options:
+                allowed = ", ".join(self.options) or "no options"
+                raise OptionError(f"solver {self.name!r}", f"option {name!r}", allowed, "Correct the name")
+
+
+_SOLVERS: dict[str, SolverInfo] = {}
+
+
+def register(
+    name: str,
+    *,
+    proves: str = "nothing",
+    always_feasible: bool = True,
+    needs: Iterable[str] = (),
+    extra: str = "all",
+) -> Callable[[Method], Method]:
+    """Register `method(problem, request, *, option=default, ...) -> Answer` under a name.
+
+    The method may assume that the instance is feasible (`solve` proves infeasibility beforehand), that
+    its options exist, and that inputs were checked. It returns its own view; `solve` re-scores it.
+
+    Raises:
+        RegistrationError: the name is taken, or the signature or docstring does not fit.
+    """
+
+    def decorate(method: Method) -> Method:
+        parameters = list(inspect.signature(method).parameters.values())
+        own = parameters[2:]
+        if (
+            len(parameters) < 2
+            or any(p.kind is not p.KEYWORD_ONLY or p.default is p.empty for p in own)
+            or not method.__doc__
+            or proves not in {"optimum", "bound", "nothing"}
+        ):
+            raise RegistrationError(
+                f"register({name!r})",
+                f"{method.__name__}{inspect.signature(method)}, proves={proves!r}",
+                "(problem, request, *, option=default, ...), a docstring, "
+                "proves in optimum | bound | nothing",
+                "Follow docs/add_a_solver.md",
+            )
+        if name in _SOLVERS:
+            raise RegistrationError(
+                f"register({name!r})", "a name already registered", "a new name", "Choose another"
+            )
+        _SOLVERS[name] = SolverInfo(
+            name=name,
+            summary=inspect.cleandoc(method.__doc__).split("\n\n")[0].replace("\n", " ").rstrip("."),
+            proves=proves,
+            always_feasible=always_feasible,
+            needs=tuple(needs),
+            extra=extra,
+            options={p.name: p.default for p in own},
+            method=method,
+        )
+        return method
+
+    return decorate
+
+
+def unregister(name: str) -> None:
+    """Remove a solver, for tests of new ones."""
+    _SOLVERS.pop(lookup(name).name)
+
+
+def solvers() -> tuple[SolverInfo, ...]:
+    """All registered solvers in the order of registration; imports no back end."""
+    return tuple(_SOLVERS.values())
+
+
+def lookup(name: str) -> SolverInfo:
+    """The solver of that name. Raises UnknownNameError."""
+    if not isinstance(name, str) or name not in _SOLVERS:
+        raise UnknownNameError(
+            "solve", f"solver {name!r}", ", ".join(_SOLVERS), "Run `stsflora solvers` for details"
+        )
+    return _SOLVERS[name]
+
+
+__all__ = [
+    "Answer",
+    "Method",
+    "Problem",
+    "Request",
+    "SolverInfo",
+    "lookup",
+    "register",
+    "solvers",
+    "unregister",
+]

@@ -1,0 +1,149 @@
+"""What `solve` returns: why it stopped, what you hold, how good it provably is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from .allocation import Allocation
+from .evaluation import Evaluation
+from .problem import Problem
+
+
+class Stop(StrEnum):
+    """Why a solver ended; `remedy` says what to do about it."""
+
+    CONVERGED = "converged"
+    TIME_LIMIT = "time_limit"
+    ITERATION_LIMIT = "iteration_limit"
+    INFEASIBLE = "infeasible"
+    ERROR = "error"
+
+    @property
+    def remedy(self) -> str:
+        """One sentence for the user."""
+        return {
+            Stop.CONVERGED: "Nothing to do.",
+            Stop.TIME_LIMIT: "Raise time_limit_s for a smaller gap.",
+            Stop.ITERATION_LIMIT: "Raise the solver's iteration limit, or start it elsewhere.",
+            Stop.INFEASIBLE: "Read result.diagnosis: it names the clients and the limit.",
+            Stop.ERROR: "Read result.message; try solver='exact', which needs no engine.",
+        }[self]
+
+
+class Quality(StrEnum):
+    """What the allocation is worth, derived by `solve` from evidence."""
+
+    NONE = "none"
+    INFEASIBLE = "infeasible"
+    FEASIBLE = "feasible"
+    STATIONARY = "stationary"
+    OPTIMAL = "optimal"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Proof that an instance has no feasible point (P6).
+
+    Attributes:
+        limit: "energy", "deadline" (full power until the deadline is too little energy) or "bandwidth".
+        clients: indices of the clients that break it; for a joint limit, those left out of the largest
+            set that fits.
+        available: what there is, in `unit`; one value per entry of `clients`, or one for a joint limit.
+        needed: what it would take, likewise. Energies are strict lower limits.
+        unit: "J" or "Hz".
+        clients_that_fit: the largest set of clients that can be served together, ascending indices.
+    """
+
+    limit: str
+    clients: tuple[int, ...]
+    available: tuple[float, ...]
+    needed: tuple[float, ...]
+    unit: str
+    clients_that_fit: tuple[int, ...]
+
+    def __str__(self) -> str:
+        names = ", ".join(map(str, self.clients[:5])) + (", ..." if len(self.clients) > 5 else "")
+        joint = self.limit == "bandwidth"
+        scope = "all clients together need" if joint else f"client {self.clients[0]} needs"
+        reason = {
+            "energy": "energy budget",
+            "deadline": "full power until the deadline",
+            "bandwidth": "bandwidth within the deadlines",
+        }[self.limit]
+        return (
+            f"{reason}: {scope} {self.needed[0]:.4g} {self.unit}, {self.available[0]:.4g} {self.unit} "
+            f"available (clients concerned: {names}; {len(self.clients_that_fit)} clients fit)"
+        )
+
+
+@dataclass(frozen=True)
+class TracePoint:
+    """One line of a solver's progress."""
+
+    seconds: float
+    iteration: int
+    ste: float
+    bound: float = math.inf
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Outcome of one `solve`; every figure is recomputed by `evaluate`, not claimed by the method.
+
+    Attributes:
+        problem: the instance.
+        solver: the method's name.
+        allocation: the best allocation found, or None.
+        evaluation: its score, or None.
+        bound: proved upper bound on the STE of every feasible allocation, 1/s; inf when none was proved.
+        asked_gap: the `gap` that `solve` was asked for.
+        stop: why the method ended.
+        quality: what the allocation is worth.
+        seconds: wall time of the method.
+        trace: STE and bound over time.
+        stats: counters and settings of the method (engine, evaluations, fallbacks, ...).
+        diagnosis: why the instance is infeasible, when it is.
+        claimed_ste: the method's own figure for the STE, nan when it makes none.
+        message: what went wrong, empty otherwise.
+    """
+
+    problem: Problem
+    solver: str
+    allocation: Allocation | None
+    evaluation: Evaluation | None
+    bound: float
+    asked_gap: float
+    stop: Stop
+    quality: Quality
+    seconds: float
+    trace: tuple[TracePoint, ...] = ()
+    stats: Mapping[str, Any] = field(default_factory=dict)
+    diagnosis: Diagnosis | None = None
+    claimed_ste: float = math.nan
+    message: str = ""
+
+    @property
+    def ste(self) -> float:
+        """STE of the allocation, 1/s; -inf without one. Of an infeasible one too: look at `quality`."""
+        return -math.inf if self.evaluation is None else self.evaluation.ste
+
+    @property
+    def gap(self) -> float:
+        """Proved relative distance to the optimum, bound / ste - 1; inf when undefined."""
+        if self.evaluation is None or not self.evaluation.feasible or self.evaluation.ste <= 0:
+            return math.inf
+        return max(self.bound / self.ste - 1.0, 0.0)
+
+    def __str__(self) -> str:
+        if self.allocation is None:
+            reason = str(self.diagnosis) if self.diagnosis else self.message
+            return f"{self.solver}: {self.stop} ({reason})"
+        proof = f"gap {self.gap:.2e}" if math.isfinite(self.gap) else "no proved gap"
+        return (
+            f"{self.solver}: STE {self.ste:.6g}/s, {proof}, {self.quality}, {self.stop}, "
+            f"{self.seconds * 1e3:.2f} ms"
+        )
