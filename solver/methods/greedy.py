@@ -1,0 +1,104 @@
+"""`greedy`: tokens by marginal gain per hertz at a searched round time (P3)."""
+
+from __future__ import annotations
+
+import math
+
+from ..ascent import Incumbent, incumbent
+from ..certificate import Certificate
+from ..clearing import clear
+from ..demand import Demand
+from ..errors import OptionError
+from ..kernel import select_kernel
+from ..problem import Problem
+from ..registry import Answer, Request, register
+from ..result import Stop, TracePoint
+
+GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
+
+
+@register("greedy")
+def greedy(
+    problem: Problem, request: Request, *, tolerance: float = 1e-3, grid: int = 8, kernel: str = "auto"
+) -> Answer:
+    """Tokens of highest retained attention per hertz, filled up at the best round time found (P3).
+
+    At a fixed round time, tokens are taken in the order of gain per hertz until the bandwidth is used
+    up; the round then shrinks to the least time that still fits. The round time is searched on a
+    logarithmic grid between the least possible one and that of all tokens, then by golden section
+    around the best grid point. No bound.
+
+    Args:
+        problem: the instance.
+        request: its time limit and start (another candidate) are honoured.
+        tolerance: relative width of the round time at which the search ends, in (0, 1).
+        grid: number of grid points, >= 3.
+        kernel: see `kernel.select_kernel`.
+
+    Cost: about `grid` + 1.5 log2(1 / tolerance) round times of five readings of all clients each.
+    """
+    if not 0 < tolerance < 1:
+        raise OptionError("solver 'greedy'", f"tolerance={tolerance!r}", "a number in (0, 1)", "Use 1e-3")
+    if not (isinstance(grid, int) and grid >= 3):
+        raise OptionError("solver 'greedy'", f"grid={grid!r}", "a whole number >= 3", "Use 8")
+    demand = Demand(problem, select_kernel(kernel))
+    certificate = Certificate(demand)
+    fewest = incumbent(demand, problem.min_tokens)
+    if fewest is None:
+        raise ArithmeticError("the instance is infeasible by less than the rounding error of its limits")
+    best = fewest
+    price, guess = fewest.ste / problem.bandwidth_hz, problem.min_tokens
+    trace: list[TracePoint] = []
+
+    def offer(candidate: Incumbent | None) -> None:
+        nonlocal best
+        if candidate is not None and candidate.ste > best.ste:
+            best = candidate
+        trace.append(TracePoint(request.elapsed_s(), len(trace), best.ste))
+
+    def ste_at(logarithm: float) -> float:
+        """STE of the greedy fill at a round time."""
+        nonlocal price, guess
+        within, _ = clear(certificate, math.exp(logarithm), price, guess, 1e-4)
+        price, guess = max(within.price, 1e-300), within.choice.tokens
+        candidate = incumbent(demand, within.choice.tokens, within.round_s)
+        offer(candidate)
+        return -math.inf if candidate is None else candidate.ste
+
+    offer(fewest)
+    if request.start is not None:
+        tokens = request.start.tokens.clip(problem.min_tokens, problem.tokens)
+        offer(incumbent(demand, tokens))
+    low = math.log(fewest.round_s)
+    high = math.log(float(demand.retained[:, -1].sum()) / fewest.ste)
+    step = (high - low) / (grid - 1)
+    stop = Stop.CONVERGED
+    heights = [fewest.ste]
+    for k in range(1, grid):
+        if request.expired():
+            stop = Stop.TIME_LIMIT
+            break
+        heights.append(ste_at(low + k * step))
+    peak = low + step * max(range(len(heights)), key=heights.__getitem__)
+    left, right = max(peak - step, low), min(peak + step, high)
+    inner = [right - GOLDEN * (right - left), left + GOLDEN * (right - left)]
+    values = [ste_at(x) for x in inner]
+    while right - left > tolerance and stop is Stop.CONVERGED:
+        if request.expired():
+            stop = Stop.TIME_LIMIT
+            break
+        if values[0] >= values[1]:
+            right, inner, values = inner[1], [math.nan, inner[0]], [math.nan, values[0]]
+            inner[0] = right - GOLDEN * (right - left)
+            values[0] = ste_at(inner[0])
+        else:
+            left, inner, values = inner[0], [inner[1], math.nan], [values[1], math.nan]
+            inner[1] = left + GOLDEN * (right - left)
+            values[1] = ste_at(inner[1])
+    return Answer(
+        allocation=demand.allocation(best.tokens, best.round_s),
+        stop=stop,
+        claimed_ste=best.ste,
+        trace=tuple(trace),
+        stats={"kernel": demand.kernel.name, "round_times": len(trace)},
+    )
