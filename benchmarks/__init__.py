@@ -1,0 +1,1 @@
+"""Instance families, the benchmark, its reports and the command line."""

@@ -1,0 +1,1 @@
+"""Models around the solvers: the wireless cell, its clients and their tokens."""
