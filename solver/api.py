@@ -111,7 +111,9 @@ def solve(
             f"solver {solver!r}",
             result.message or f"stop = {result.stop}, quality = {result.quality}",
             "a feasible allocation",
-            result.stop.remedy.rstrip("."),
+            result.stop.remedy.rstrip(".")
+            if result.quality is Quality.NONE
+            else "Take a solver that is always feasible, solvers() tells",
         ) from cause
     return result
 

@@ -1,22 +1,24 @@
 r"""Price ascent: Dinkelbach's iteration with the round time eliminated, the fast way to a good allocation.
 
 At tokens K with least round time tau(K) and efficiency sigma = f(K) / tau(K), one hertz more shortens the
-round by 1 / |need'|, so it is worth sigma / |need'|. Charging that price, the clients choose new tokens. A
-fixed point is optimal in all single-client changes to first order; the price is also what the certificate needs.
+round by 1 / |need'|, so it is worth sigma / |need'|. Charging that price, the clients choose new tokens.
+At a fixed point no client gains by another count at this price, and the certificate needs just this price.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
-import numpy as np
-
-from .certificate import Certificate
+from .certificate import Certificate, Reading
 from .demand import Demand
 from .problem import IntArray
 from .registry import Request
 from .result import TracePoint
+
+MOST_ITERATIONS: Final = 60
+"""Far beyond what a convergent ascent takes."""
 
 
 @dataclass(frozen=True)
@@ -51,41 +53,51 @@ def own_price(certificate: Certificate, point: Incumbent) -> float:
 
 
 def ascend(
-    certificate: Certificate, start: Incumbent, request: Request, trace: list[TracePoint], tolerance: float
-) -> tuple[Incumbent, int]:
-    """Improve an incumbent by price ascent until its own price moves less than `tolerance` (in log).
+    certificate: Certificate, start: Incumbent, request: Request, trace: list[TracePoint], enough: float
+) -> tuple[Incumbent, Reading | None]:
+    """Improve an incumbent by price ascent until the Lagrangian at its round time nearly meets its STE.
 
-    Newton-secant steps on log(own price / price) inside a bracket. Returns the best incumbent and the
-    number of inner loops.
+    Newton-secant steps on log(own price / price) inside a bracket.
+
+    Args:
+        certificate: of the problem.
+        start: where to begin.
+        request: for the time limit.
+        trace: improvements are appended.
+        enough: relative distance of Lagrangian and STE at which to stop.
+
+    Returns:
+        The best incumbent, and the reading at its round time that is that close, or None when the
+        ascent ended without one (deadlines make the objective kinked).
+
+    Cost: one inner loop and one least round time per iteration, about five iterations from afar.
     """
     best = point = start
     price = own_price(certificate, start)
     low, high = 0.0, math.inf
     previous: tuple[float, float] | None = None
-    for iteration in range(1, 61):
+    for iteration in range(1, MOST_ITERATIONS + 1):
         if not 0 < price < math.inf or request.expired():
-            return best, iteration - 1
+            break
         reading = certificate.read(point.round_s, price, point.tokens)
+        if point is best and _settled(certificate, best, reading, enough):
+            return best, reading
         reply = incumbent(certificate.demand, reading.choice.tokens, point.round_s)
         if reply is None:
-            low = price
+            low, point, previous = price, best, None
             price = math.sqrt(low * high) if math.isfinite(high) else 8.0 * price
-            point, previous = best, None
             continue
-        settled = np.array_equal(reply.tokens, point.tokens)
         point = reply
         if point.ste > best.ste:
             best = point
             trace.append(TracePoint(request.elapsed_s(), iteration, best.ste))
         difference = math.log(own_price(certificate, point) / price)
-        if abs(difference) <= tolerance or (settled and abs(difference) <= 1e-3):
-            return best, iteration
         if difference > 0:
             low = max(low, price)
         else:
             high = min(high, price)
-        if high <= low * (1.0 + tolerance):
-            return best, iteration
+        if high <= low * (1.0 + 1e-9):
+            break
         step = difference
         if previous is not None and price != previous[0]:
             slope = (difference - previous[1]) / math.log(price / previous[0])
@@ -93,6 +105,13 @@ def ascend(
                 step = -difference / slope
         previous = (price, difference)
         price *= math.exp(min(max(step, -40.0), 40.0))
-        if not low < price < high:
-            price = math.sqrt(low * high) if 0 < low and math.isfinite(high) else previous[0] * math.exp(difference)
-    return best, iteration
+        if not low < price < high and low > 0 and math.isfinite(high):
+            price = math.sqrt(low * high)
+    return best, None
+
+
+def _settled(certificate: Certificate, best: Incumbent, reading: Reading, enough: float) -> bool:
+    """Whether the price is nearly the incumbent's own and its tokens nearly the clients' best replies."""
+    off = math.log(reading.price / own_price(certificate, best))
+    close = certificate.lagrangian(reading) <= best.ste * best.round_s * (1.0 + enough)
+    return close and abs(off) <= 0.3 * math.sqrt(enough)

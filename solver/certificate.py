@@ -1,4 +1,4 @@
-r"""Upper bounds that hold whatever the solver did: Lagrangian bounds over intervals of the round time (P4, P5).
+r"""Upper bounds that hold whatever a solver did: Lagrangian bounds on intervals of the round time (P4, P5).
 
 Fix a price :math:`\mu \ge 0` and let :math:`\omega = \min_m o_m`. Charging :math:`\mu (\tau - \omega)` per
 hertz, weak duality bounds the attention that any allocation of round time at most :math:`\tau` retains by
@@ -6,11 +6,12 @@ hertz, weak duality bounds the attention that any allocation of round time at mo
 .. math:: L(\tau) = \mu W (\tau - \omega) + \sum_m v_m(\tau), \quad
           v_m(\tau) = \max_K [ f_m(K) - \mu\, c_m(K; \tau) ], \quad c_m = (\tau - \omega)\, need_m(K; \tau).
 
-On an interval [a, b] each :math:`v_m` gets a convex majorant, so that their sum over :math:`\tau` is largest at
-an end:
+On an interval [a, b] each :math:`v_m` gets a convex majorant, so that their sum, divided by :math:`\tau`, is
+largest at an end:
 
-* **tangent**, for clients with overhead :math:`\omega` and no deadline before b: with continuous K the
-  bracket is jointly concave (P5), so a tangent plane at one end bounds it everywhere;
+* **tangent**, for clients with overhead :math:`\omega` and no deadline before the point of touch: without
+  its deadline (a relaxation) and with continuous K a client's bracket is jointly concave (P5), so a tangent
+  plane bounds it everywhere;
 * **chord**, for the others: for fixed K the cost is convex in :math:`\tau`, across deadlines too, and its
   marginal in K falls until the deadline binds and rises afterwards. Only counts between the best ones at
   a, at b and at the deadline matter, and :math:`v_m` is below its chord plus
@@ -79,16 +80,15 @@ class Certificate:
         self._first = problem.overhead_s == self.origin_s
         self._deadline_round_s = problem.overhead_s + problem.deadline_s
         self.concave_until_s = float(self._deadline_round_s.min()) if self._first.all() else -math.inf
-        """Tangents serve all clients up to this round time: -inf when overheads differ."""
+        """Tangents exist for all clients at readings up to this round time: -inf when overheads differ."""
 
     def read(self, round_s: float, price: float, guess: IntArray) -> Reading:
         """Best replies at a round time above all overheads; cost: one inner loop."""
-        return self._read(round_s, self.demand.slot_s(round_s), price, guess)
+        return self._read(round_s, self.demand.slot_s(round_s), price, guess, round_s - self.origin_s)
 
     def lagrangian(self, reading: Reading) -> float:
         """L(tau), an upper bound on the attention retained within that round time, before rounding."""
-        idle = reading.price * self.problem.bandwidth_hz * (reading.round_s - self.origin_s)
-        return idle + float(reading.value.sum())
+        return self._idle(reading.price, reading.round_s) + float(reading.value.sum())
 
     def tangent(self, reading: Reading) -> Tangent:
         """Tangent planes of f_m(K) - mu A_m(K, tau) over continuous K >= min_tokens and tau.
@@ -96,7 +96,7 @@ class Certificate:
         The integer maximiser is continuous too when the marginal cost lies between the importances of
         its token and the next. Otherwise Newton's method finds the fractional one beside it, with
         A_K = b (1 + z) / (z (z + 1 - rho)) and A_KK = b^2 (1 + z) / (s z^3); what is left of the slope
-        in K is charged over all K. Valid for clients with overhead `origin_s` while no deadline binds.
+        in K is charged over all K. Planes of clients with another overhead or a past deadline are inf.
         """
         problem, demand, price = self.problem, self.demand, reading.price
         tokens, area, root = reading.choice
@@ -135,45 +135,60 @@ class Certificate:
         power_limited = problem.max_power_w * reading.slot_s < problem.max_energy_j
         with np.errstate(divide="ignore", invalid="ignore"):
             slope = price * touching[0] / (touching[1] * reading.slot_s)
-        return Tangent(value, np.where(power_limited & np.isfinite(value), slope, 0.0))
+        slope = np.where(power_limited & np.isfinite(value), slope, 0.0)
+        if reading.round_s > self.concave_until_s:
+            value = np.where(self._first & (reading.round_s <= self._deadline_round_s), value, np.inf)
+        return Tangent(value, slope)
 
-    def bound(self, low: Reading, high: Reading, anchor: Reading, tangent: Tangent, enough: float) -> float:
-        """Upper bound on the STE of all allocations with round time between two readings of one price.
+    def plane_bound(self, anchor: Reading, tangent: Tangent, other_s: float) -> float:
+        """Upper bound on the STE between a reading and another round time, from its tangents alone; cheap."""
+        span_s = abs(other_s - anchor.round_s)
+        condition = 1.0 + 1.0 / anchor.choice.root
+        rounding = (self.problem.tokens + 64) * EPSILON
+        idle = self._idle(anchor.price, other_s)
+        there = idle + float(tangent.value.sum()) + float(tangent.slope.sum()) * (other_s - anchor.round_s)
+        there += self._rounding(anchor) + rounding * idle
+        there += rounding * float((tangent.slope * condition).sum()) * span_s
+        return max(self._ratio(anchor, tangent.value), there / other_s)
+
+    def bound(self, low: Reading, high: Reading, anchor: Reading, tangent: Tangent) -> float:
+        """Upper bound on the STE between two readings of one price, with each client's lower majorant.
 
         Args:
             low: reading at the lower end.
             high: reading at the upper end.
             anchor: the one of the two at which `tangent` touches.
             tangent: planes of the anchor.
-            enough: a bound up to here need not be improved any further.
 
-        Cost: two evaluations of the closed form, none when tangents serve all clients well enough.
+        Cost: two evaluations of the closed form, an inner loop more where a deadline lies between.
         """
         if not math.isfinite(low.need_hz):
             return math.inf
         width = high.round_s - low.round_s
         planes_low = tangent.value - (tangent.slope * width if anchor is high else 0.0)
         planes_high = tangent.value + (tangent.slope * width if anchor is low else 0.0)
-        if high.round_s <= self.concave_until_s:
-            bound = max(self._ratio(low, planes_low), self._ratio(high, planes_high))
-            if bound <= enough:
-                return bound
         raise_low, raise_high = self._majorant_raise(low, high)
         chord_low, chord_high = low.value + raise_low, high.value + raise_high
-        concave = self._first & (high.round_s <= self._deadline_round_s)
-        tighter = planes_low / low.round_s + planes_high / high.round_s
-        tighter = concave & (tighter < chord_low / low.round_s + chord_high / high.round_s)
+        planes, chords = (
+            at_low / low.round_s + at_high / high.round_s
+            for at_low, at_high in ((planes_low, planes_high), (chord_low, chord_high))
+        )
         return max(
-            self._ratio(low, np.where(tighter, planes_low, chord_low)),
-            self._ratio(high, np.where(tighter, planes_high, chord_high)),
+            self._ratio(low, np.where(planes < chords, planes_low, chord_low)),
+            self._ratio(high, np.where(planes < chords, planes_high, chord_high)),
         )
 
-    def _ratio(self, reading: Reading, majorant: FloatArray) -> float:
-        idle = reading.price * self.problem.bandwidth_hz * (reading.round_s - self.origin_s)
-        return (idle + float(majorant.sum()) + self._rounding(reading)) / reading.round_s
+    def _idle(self, price: float, round_s: float) -> float:
+        """The charge for the whole bandwidth."""
+        return price * self.problem.bandwidth_hz * (round_s - self.origin_s)
 
-    def _read(self, round_s: float | FloatArray, slot: FloatArray, price: float, guess: IntArray) -> Reading:
-        charged_s = round_s - self.origin_s
+    def _ratio(self, reading: Reading, majorant: FloatArray) -> float:
+        total = self._idle(reading.price, reading.round_s) + float(majorant.sum()) + self._rounding(reading)
+        return total / reading.round_s
+
+    def _read(
+        self, round_s: float, slot: FloatArray, price: float, guess: IntArray, charged_s: float | FloatArray
+    ) -> Reading:
         choice = self.demand.choose(price * charged_s / slot, slot, guess)
         need = choice.area / slot
         cost = charged_s * need
@@ -186,9 +201,9 @@ class Certificate:
         crossing = (low.round_s < self._deadline_round_s) & (self._deadline_round_s < high.round_s)
         if crossing.any():
             # The best count and v_m peak at the deadline; other clients are read at `high` again.
-            round_s = np.where(crossing, self._deadline_round_s, high.round_s)
+            charged_s = np.where(crossing, self._deadline_round_s, high.round_s) - self.origin_s
             slot = np.where(crossing, self.problem.deadline_s, high.slot_s)
-            middle = self._read(round_s, slot, high.price, high.choice.tokens)
+            middle = self._read(high.round_s, slot, high.price, high.choice.tokens, charged_s)
             widest, peak = np.maximum(widest, middle.choice.tokens), np.maximum(peak, middle.value)
         bend = self._cost_slope(high, widest) - self._cost_slope(low, widest)
         sag = 0.25 * low.price * (high.round_s - low.round_s) * bend
@@ -211,8 +226,6 @@ class Certificate:
         times its condition 1 + 1/z, the slot by the cancellation in tau - o.
         """
         condition = (1.0 + 1.0 / reading.choice.root) * (1.0 + reading.round_s / reading.slot_s)
-        idle = self.problem.bandwidth_hz * (reading.round_s - self.origin_s)
-        scale = float(np.abs(reading.value).sum()) + reading.price * (
-            idle + 2.0 * float((reading.cost * condition).sum())
-        )
+        scale = float(np.abs(reading.value).sum()) + self._idle(reading.price, reading.round_s)
+        scale += 2.0 * reading.price * float((reading.cost * condition).sum())
         return (self.problem.tokens + 64) * EPSILON * scale

@@ -42,6 +42,11 @@ class Demand:
         np.cumsum(problem.importance, axis=1, out=table[:, 1:])
         return table
 
+    @cached_property
+    def most_retained(self) -> float:
+        """Total attention when all tokens are kept."""
+        return float(self.problem.importance.sum())
+
     def utility(self, tokens: IntArray) -> FloatArray:
         """(M,) retained attention f_m(K_m)."""
         return self.retained[np.arange(tokens.size), tokens]
@@ -123,8 +128,6 @@ class Demand:
         """
         problem = self.problem
         budget = problem.bandwidth_hz
-        if not self.fits_eventually(tokens):
-            return math.inf, 0.0
         origin = float(problem.overhead_s.max())
         if guess_s is not None and guess_s > origin:
             step = guess_s - origin
@@ -132,16 +135,21 @@ class Demand:
             fair_snr = problem.max_power_w * self.gain_over_noise * (problem.clients / budget)
             step = float((self.nats(tokens) / np.log1p(fair_snr)).sum()) / budget
         low, high, slope = 0.0, math.inf, 0.0
-        for _ in range(200):
+        for iteration in range(200):
             total, slope = self.total_and_slope(tokens, origin + step)
             if total > budget:
                 low = step
+                if iteration == 3 and math.isinf(high) and not self.fits_eventually(tokens):
+                    return math.inf, 0.0
             else:
                 high = step
             if math.isfinite(total) and slope < 0:
-                logarithm = math.log(budget / total) * total / (slope * step)
-                if abs(logarithm) <= NEWTON:
-                    return origin + step * (1.0 + logarithm), slope
+                exponent = slope * step / total
+                logarithm = math.log(budget / total) / exponent
+                # The next step would be |exponent| / 2 times the square of this one near the wideband limit.
+                if abs(logarithm) <= NEWTON / math.sqrt(max(-exponent, 1.0)):
+                    # Some ulps up: next to a large overhead they are what a short slot needs to fit.
+                    return (origin + step * (1.0 + logarithm)) * (1.0 + 1e-15), slope
                 new = step * math.exp(min(max(logarithm, -7.0), 7.0))
             else:
                 new = step * (4.0 if total > budget else 0.25)

@@ -97,7 +97,7 @@ def winners(demand: Demand, vectors: IntArray, target: float) -> NDArray[np.bool
     slot = np.where(possible, slot, 1.0)
     area, _ = demand.kernel.area(demand.nats(vectors).ravel(), demand.energy_over_noise(slot).ravel())
     need = np.where(possible, area.reshape(slot.shape) / slot, np.inf)
-    return need.sum(axis=1) <= problem.bandwidth_hz * (1 + 1e-9)
+    return np.asarray(need.sum(axis=1) <= problem.bandwidth_hz * (1 + 1e-9))
 
 
 def _table(certificate: Certificate, slot_s: FloatArray, counts: IntArray) -> FloatArray:
@@ -125,10 +125,10 @@ def _charge(retained: FloatArray, charged: FloatArray, area: FloatArray) -> Floa
 def _best(values: FloatArray, fewest: IntArray) -> IntArray:
     """(M,) last maximiser of each row among counts >= `fewest`."""
     allowed = np.where(np.arange(values.shape[1]) >= fewest[:, None], values, -np.inf)
-    return values.shape[1] - 1 - np.argmax(allowed[:, ::-1], axis=1)
+    return np.asarray(values.shape[1] - 1 - np.argmax(allowed[:, ::-1], axis=1))
 
 
-def _identical_to_previous(certificate: Certificate) -> np.ndarray:
+def _identical_to_previous(certificate: Certificate) -> NDArray[np.bool_]:
     """(M,) whether a client equals the one before it, so that only ordered counts need listing."""
     same = np.zeros(certificate.problem.clients, dtype=bool)
     same[1:] = True

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from .bandwidth import least_area
 from .errors import MissingDependencyError, OptionError
 from .problem import FloatArray, IntArray, Problem
+
+NUMBA_PAYS: Final = 500
+"""Clients up to which numba is faster; `stsflora bench --suite speed` measures it."""
 
 
 class Choice(NamedTuple):
@@ -43,10 +46,11 @@ class Kernel:
     choose: Callable[[Problem, FloatArray, FloatArray, FloatArray, IntArray], Choice]
 
 
-def select_kernel(name: str = "auto") -> Kernel:
-    """The kernel called "numpy" or "numba"; "auto" takes numba when it is installed.
+def select_kernel(name: str, clients: int) -> Kernel:
+    """The kernel called "numpy" or "numba"; "auto" takes numba for up to `NUMBA_PAYS` clients if installed.
 
-    Both give the same answers; numba saves the array overhead that dominates below 1,000 clients.
+    Both give the same answers. numba saves the overhead of many short arrays; on long ones the vector
+    instructions of numpy's logarithm are as fast.
 
     Raises:
         OptionError: another name.
@@ -57,9 +61,12 @@ def select_kernel(name: str = "auto") -> Kernel:
     installed = find_spec("numba") is not None
     if name == "numba" and not installed:
         raise MissingDependencyError(
-            "kernel='numba'", "no package numba", "an installation with numba", 'Run pip install "stsflora[fast]"'
+            "kernel='numba'",
+            "no package numba",
+            "an installation with numba",
+            'Run pip install "stsflora[fast]"',
         )
-    if name == "numpy" or not installed:
+    if name == "numpy" or not installed or (name == "auto" and clients > NUMBA_PAYS):
         return NUMPY_KERNEL
     from . import compiled
 

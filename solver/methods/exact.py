@@ -1,33 +1,32 @@
-r"""`exact`: the global optimum with a proof, by price ascent and branch and bound over the round time (P1 to P5)."""
+"""`exact`: the global optimum with a proof, by price ascent and branch and bound over the round time."""
 
 from __future__ import annotations
 
 import heapq
 import math
-from typing import Any
+from typing import Final
 
 import numpy as np
 
 from ..ascent import Incumbent, ascend, incumbent, own_price
 from ..certificate import Certificate, Reading, Tangent
+from ..checks import whole_number
 from ..clearing import clear
 from ..demand import Demand
 from ..enumeration import surviving_tokens, winners
-from ..errors import OptionError
 from ..kernel import select_kernel
-from ..problem import IntArray
-from ..problem import Problem
+from ..problem import IntArray, Problem
 from ..registry import Answer, Request, register
 from ..result import Stop, TracePoint
 
-OPEN_STRIDE = 0.02
+CHORD_BEND: Final = 0.1
+"""Typical excess of chord majorants over L, relative to L and to the square of the relative width."""
+
+OPEN_STRIDE: Final = 0.02
 """Relative width of a piece of the round-time axis that is left to branching."""
 
-CHORD_BEND = 0.1
-"""Excess of chord majorants over L, relative to L and to the square of the interval's relative width."""
-
-FINEST = 1e-5
-"""Pieces narrower than this are not split any further."""
+FINEST: Final = 1e-5
+"""Intervals of a relative width below this are not split any further."""
 
 
 @register("exact", proves="optimum")
@@ -43,42 +42,49 @@ def exact(
 
     1. Ascend (`ascent`): a few rounds of clients replying to the price that their own bandwidth is worth.
     2. Certify (`certificate`): walk outwards from the incumbent's round time in strides whose Lagrangian
-       bound stays below (1 + gap) x STE, as far as any better allocation could lie.
+       bound stays below (1 + gap) x STE, as far as any better allocation could lie (P4, P5).
     3. Branch: where a stride fails, clear the market there for a better price, list the token vectors
        that could still win (`enumeration`), or halve the interval.
 
-    `bound` is valid for every allocation: each interval's bound is a Lagrangian one, true for any price,
+    `bound` holds for every allocation: each interval's bound is a Lagrangian one, true at any price,
     raised by a first-order bound of its rounding errors, and the intervals cover all round times from
-    the least possible one to (largest attention) / STE, beyond which nothing can win.
+    the least possible one to (all attention) / STE, beyond which nothing can win.
 
     Args:
         problem: the instance.
-        request: gap, time limit and start; a start of nearly the same instance saves most of step 1.
+        request: gap, time limit and start; a start from nearly the same instance saves most of step 1.
         kernel: "auto", "numpy" or "numba" (see `kernel.select_kernel`).
         max_nodes: give up branching after this many intervals.
-        max_combinations: largest list of token vectors per interval.
+        max_combinations: largest list of token vectors at 10 clients; fewer with more clients.
+
+    Raises:
+        OptionError: an option is out of range. MissingDependencyError: numba is asked for and absent.
 
     Cost: O(M) per reading of all clients with a good guess, O(M log N) without; about five readings to
-    ascend, two to twenty to certify.
+        ascend, two to forty to certify, more where deadlines bind. Memory: two (M, N) tables.
     """
-    for name, value in (("max_nodes", max_nodes), ("max_combinations", max_combinations)):
-        if not (isinstance(value, int) and value >= 1):
-            raise OptionError("solver 'exact'", f"{name}={value!r}", "a whole number >= 1", "Leave it out")
-    search = _Search(Demand(problem, select_kernel(kernel)), request, max_nodes, max_combinations)
-    return search.run()
+    max_nodes = whole_number("solver 'exact'", "max_nodes", max_nodes, 1)
+    max_combinations = whole_number("solver 'exact'", "max_combinations", max_combinations, 1)
+    demand = Demand(problem, select_kernel(kernel, problem.clients))
+    return _Search(demand, request, max_nodes, max_combinations).run()
 
 
 class _Search:
     """State of one solve: the incumbent, what is proved, what is open."""
 
+    best: Incumbent
+
     def __init__(self, demand: Demand, request: Request, max_nodes: int, max_combinations: int) -> None:
         self.demand = demand
+        self.problem = demand.problem
         self.certificate = Certificate(demand)
         self.request = request
         self.max_nodes = max_nodes
-        self.max_combinations = max_combinations
+        self.most_vectors = max(1000, 10 * max_combinations // demand.problem.clients)
         self.trace: list[TracePoint] = []
-        self.counts = {"readings": 0, "nodes": 0, "combinations": 0}
+        self.nodes = self.vectors = self.strides = 0
+        self.least_s: float | None = None
+        """The least round time of any allocation, once known."""
         self.proved = 0.0
         """Largest bound of the intervals that are done with."""
         self.open: list[tuple[float, float, float]] = []
@@ -90,20 +96,13 @@ class _Search:
         return self.best.ste * (1.0 + 0.999 * self.request.gap)
 
     def run(self) -> Answer:
-        self.best = self.first = self._fewest()
-        start = self._start()
-        self.best, readings = ascend(
-            self.certificate, start, self.request, self.trace, 0.01 * math.sqrt(self.request.gap)
-        )
-        self.counts["readings"] += readings
-        if self.first.ste > self.best.ste:
-            self.best = self.first
-        price = self._polish()
-        self._certify(price)
-        stop = self._branch(price)
+        self.best = self._start()
+        self.trace.append(TracePoint(self.request.elapsed_s(), 0, self.best.ste))
+        reading = self._ascend() or self._polish()
+        self._certify(reading)
+        stop = self._branch(reading.price)
         bound = max(self.proved, self.best.ste, *(-node[0] for node in self.open), 0.0)
-        self.trace.append(TracePoint(self.request.elapsed_s(), self.counts["nodes"], self.best.ste, bound))
-        stats: dict[str, Any] = {**self.counts, "kernel": self.demand.kernel.name, "price": price}
+        self.trace.append(TracePoint(self.request.elapsed_s(), self.nodes, self.best.ste, bound))
         return Answer(
             allocation=self.demand.allocation(self.best.tokens, self.best.round_s),
             stop=stop,
@@ -111,54 +110,55 @@ class _Search:
             claimed_ste=self.best.ste,
             stationary=True,
             trace=tuple(self.trace),
-            stats=stats,
+            stats={
+                "kernel": self.demand.kernel.name,
+                "strides": self.strides,
+                "nodes": self.nodes,
+                "vectors": self.vectors,
+            },
         )
-
-    def _fewest(self) -> Incumbent:
-        fewest = incumbent(self.demand, self.demand.problem.min_tokens)
-        if fewest is None:
-            raise ArithmeticError("the instance is infeasible by less than the rounding error of its limits")
-        self.trace.append(TracePoint(self.request.elapsed_s(), 0, fewest.ste))
-        return fewest
 
     def _start(self) -> Incumbent:
         """The caller's tokens when they are feasible here, else the fewest."""
-        problem, start = self.demand.problem, self.request.start
-        if start is None:
-            return self.first
-        tokens = np.clip(start.tokens, problem.min_tokens, problem.tokens)
-        return incumbent(self.demand, tokens) or self.first
+        start, earlier = self.request.start, self.request.start_result
+        if start is not None:
+            guess_s = earlier.evaluation.round_s if earlier is not None and earlier.evaluation else None
+            tokens = np.clip(start.tokens, self.problem.min_tokens, self.problem.tokens)
+            given = incumbent(self.demand, tokens, guess_s)
+            if given is not None:
+                return given
+        fewest = incumbent(self.demand, self.problem.min_tokens)
+        if fewest is None:
+            raise ArithmeticError("the instance is infeasible by less than the rounding error of its limits")
+        self.least_s = fewest.round_s
+        return fewest
 
-    def _polish(self) -> float:
-        """A price at which the Lagrangian nearly meets the incumbent's STE; may improve the incumbent.
+    def _ascend(self) -> Reading | None:
+        enough = 0.3 * self.request.gap
+        self.best, reading = ascend(self.certificate, self.best, self.request, self.trace, enough)
+        return reading
 
-        The incumbent's own price does, unless deadlines make the objective kinked: then the market is
-        cleared at its round time, and what the clients choose there is another ascent's start.
+    def _polish(self) -> Reading:
+        """What to do when ascent settles nowhere, as deadlines make the objective kinked.
+
+        The market is cleared at the incumbent's round time; what the clients choose there may be better
+        and is another ascent's start. The reading returned has the clearing price.
         """
         price = own_price(self.certificate, self.best)
         for _ in range(5):
-            if 0 < price < math.inf:
-                reading = self._read(self.best.round_s, price, self.best.tokens)
-                if self.certificate.lagrangian(reading) <= self.target * self.best.round_s:
-                    return price
-            if self.request.expired():
-                return price
             before = self.best.ste
             price = self._clear(self.best.round_s, price).price
-            if self.best.ste <= before:
-                return price
-            start, own = self.best, own_price(self.certificate, self.best)
-            best, readings = ascend(self.certificate, start, self.request, self.trace, 1e-3)
-            self.counts["readings"] += readings
-            if best.ste > self.best.ste:
-                self.best, own = best, own_price(self.certificate, best)
-            price = own
-        return price
+            if self.best.ste <= before or self.request.expired():
+                break
+            reading = self._ascend()
+            if reading is not None:
+                return reading
+        return self.certificate.read(self.best.round_s, price, self.best.tokens)
 
     def _clear(self, round_s: float, price: float) -> Reading:
         """The market cleared at a round time, whose tokens are offered; the reading of lower Lagrangian."""
         if not 0 < price < math.inf:
-            price = self.best.ste / self.demand.problem.bandwidth_hz
+            price = self.best.ste / self.problem.bandwidth_hz
         both = clear(self.certificate, round_s, price, self.best.tokens, 0.1 * self.request.gap)
         for reading in both:
             self._offer(reading.choice.tokens, round_s)
@@ -168,84 +168,121 @@ class _Search:
         candidate = incumbent(self.demand, tokens, guess_s)
         if candidate is not None and candidate.ste > self.best.ste:
             self.best = candidate
-            self.trace.append(TracePoint(self.request.elapsed_s(), self.counts["nodes"], candidate.ste))
+            self.trace.append(TracePoint(self.request.elapsed_s(), self.nodes, candidate.ste))
 
-    def _read(self, round_s: float, price: float, guess: IntArray) -> Reading:
-        self.counts["readings"] += 1
-        return self.certificate.read(round_s, price, guess)
+    def _certify(self, reading: Reading) -> None:
+        """Cover all round times by intervals, from a reading outwards; leave the failures open."""
+        tangent = self.certificate.tangent(reading)
+        if reading.round_s <= self.certificate.concave_until_s:
+            # Planes whose total rises exactly as fast as the target reach furthest.
+            slope = self._plane_slope(reading, tangent)
+            if not -0.5 * self.request.gap <= 1.0 - slope / self.best.ste <= 0.0:
+                price = reading.price * self.best.ste / slope
+                reading = self.certificate.read(reading.round_s, price, reading.choice.tokens)
+                tangent = self.certificate.tangent(reading)
+        most_s = max(self.demand.most_retained / self.best.ste * (1 + 1e-9), reading.round_s)
+        self._march_up(reading, tangent, most_s)
+        self._march_down(reading, tangent)
 
-    def _certify(self, price: float) -> None:
-        """Cover all round times by intervals, from the incumbent's outwards; leave the failures open."""
-        least_s = self.first.round_s
-        most_s = max(float(self.demand.retained[:, -1].sum()) / self.best.ste * (1 + 1e-9), self.best.round_s)
-        if not 0 < price < math.inf:
-            self._leave_open(least_s, most_s, math.inf)
-            return
-        start = self._read(self.best.round_s, price, self.best.tokens)
-        tangent = self.certificate.tangent(start)
-        for end_s in (most_s, least_s):
-            self._march(start, tangent, end_s)
-
-    def _march(self, anchor: Reading, tangent: Tangent, end_s: float) -> None:
-        """Walk from a reading to an end of the axis in strides as long as their bounds allow."""
-        upwards = end_s > anchor.round_s
-        shorten, far = 1.0, math.isfinite(self.certificate.concave_until_s)
-        while anchor.round_s != end_s:
+    def _march_up(self, anchor: Reading, tangent: Tangent, most_s: float) -> None:
+        shorten = 1.0
+        while anchor.round_s < most_s:
             if self.request.expired():
-                self._leave_open(anchor.round_s, end_s, math.inf)
+                self._leave_open(anchor.round_s, most_s, math.inf)
                 return
-            chord, plane = self._chord_stride(anchor), self._tangent_stride(anchor, tangent, upwards)
-            leap = plane > chord and (far or anchor.round_s < self.certificate.concave_until_s)
-            stride = shorten * (plane if leap else chord)
-            stuck = stride < FINEST
-            if stuck:
-                stride = OPEN_STRIDE
-            reach_s = anchor.round_s * (1.0 + stride if upwards else 1.0 / (1.0 + stride))
-            if leap and not far:
-                reach_s = min(reach_s, self.certificate.concave_until_s)
-            reach_s = min(reach_s, end_s) if upwards else max(reach_s, end_s)
-            reading = self._read(reach_s, anchor.price, anchor.choice.tokens)
-            low, high = (anchor, reading) if upwards else (reading, anchor)
-            bound = self.certificate.bound(low, high, anchor, tangent, self.target)
-            if bound <= self.target:
-                self.proved = max(self.proved, bound)
-                shorten = min(1.0, 2.0 * shorten)
-            elif stuck:
-                self._leave_open(anchor.round_s, reach_s, bound)
-            elif leap and far and high.round_s > self.certificate.concave_until_s:
-                far = False
-                continue
-            else:
+            stride, planes = self._stride(anchor, tangent, upwards=True)
+            stuck = stride * shorten < FINEST
+            reach_s = min(anchor.round_s * (1.0 + (OPEN_STRIDE if stuck else shorten * stride)), most_s)
+            bound, reading = self._bound(anchor, tangent, reach_s, planes)
+            if not self._settle(anchor.round_s, reach_s, bound, stuck):
                 shorten *= 0.4
                 continue
-            anchor, tangent = reading, self.certificate.tangent(reading)
+            if reach_s == most_s:
+                return
+            shorten = min(1.0, 2.0 * shorten)
+            anchor = reading or self.certificate.read(reach_s, anchor.price, anchor.choice.tokens)
+            tangent = self.certificate.tangent(anchor)
 
-    def _chord_stride(self, anchor: Reading) -> float:
-        """Relative width at which chord majorants should meet the target: they exceed L by its square."""
-        margin = 1.0 - self.certificate.lagrangian(anchor) / (self.target * anchor.round_s)
-        return min(0.8 * math.sqrt(max(margin, 0.0) / CHORD_BEND), 10.0)
+    def _march_down(self, anchor: Reading, tangent: Tangent) -> None:
+        shorten = 1.0
+        while not self._nothing_below(anchor.round_s):
+            if self.request.expired():
+                self._leave_open(self._least_round_s(), anchor.round_s, math.inf)
+                return
+            stride, planes = self._stride(anchor, tangent, upwards=False)
+            stuck = stride * shorten < FINEST
+            reach_s = anchor.round_s / (1.0 + (OPEN_STRIDE if stuck else min(shorten * stride, 3.0)))
+            reach_s = max(reach_s, self._least_round_s() if not planes else self.least_s or 0.0)
+            bound, reading = self._bound(anchor, tangent, reach_s, planes)
+            if not self._settle(reach_s, anchor.round_s, bound, stuck):
+                shorten *= 0.4
+                continue
+            if self._nothing_below(reach_s):
+                return
+            shorten = min(1.0, 2.0 * shorten)
+            anchor = reading or self.certificate.read(reach_s, anchor.price, anchor.choice.tokens)
+            tangent = self.certificate.tangent(anchor)
 
-    def _tangent_stride(self, anchor: Reading, tangent: Tangent, upwards: bool) -> float:
-        """Relative width up to which tangents alone, if they serve all clients, meet the target."""
-        idle = anchor.price * self.demand.problem.bandwidth_hz
-        value = idle * (anchor.round_s - self.certificate.origin_s) + float(tangent.value.sum())
-        slope = idle + float(tangent.slope.sum())
-        margin = 0.98 * self.target + 0.02 * self.best.ste - value / anchor.round_s
-        adverse = slope - self.target if upwards else self.target - slope
+    def _nothing_below(self, round_s: float) -> bool:
+        """Whether no allocation has a round time below this one."""
+        if self.least_s is not None:
+            return round_s <= self.least_s
+        total, _ = self.demand.total_and_slope(self.problem.min_tokens, round_s)
+        return total > self.problem.bandwidth_hz
+
+    def _least_round_s(self) -> float:
+        if self.least_s is None:
+            self.least_s = self.demand.least_round_s(self.problem.min_tokens)
+        return self.least_s
+
+    def _stride(self, anchor: Reading, tangent: Tangent, *, upwards: bool) -> tuple[float, bool]:
+        """Relative width of the next interval that should meet the target, and whether planes give it."""
+        target = self.target
+        margin = 1.0 - self.certificate.lagrangian(anchor) / (target * anchor.round_s)
+        chords = min(0.8 * math.sqrt(max(margin, 0.0) / CHORD_BEND), 10.0)
+        if anchor.round_s > self.certificate.concave_until_s:
+            return chords, False
+        margin = 0.98 * target + 0.02 * self.best.ste - self._plane_value(anchor, tangent) / anchor.round_s
+        adverse = (self._plane_slope(anchor, tangent) - target) * (1.0 if upwards else -1.0)
         if margin <= 0:
-            return 0.0
-        if adverse <= 0:
-            return math.inf
-        change = margin / adverse
-        return change if upwards else change / max(1.0 - change, 1e-18)
+            planes = 0.0
+        elif adverse <= 0:
+            planes = math.inf
+        else:
+            change = margin / adverse
+            planes = change if upwards else change / max(1.0 - change, 1e-18)
+        return max(planes, chords), planes > chords
 
-    def _leave_open(self, one_s: float, other_s: float, bound: float) -> None:
-        low_s, high_s = min(one_s, other_s), max(one_s, other_s)
-        bound = min(bound, float(self.demand.retained[:, -1].sum()) / low_s)
+    def _plane_value(self, anchor: Reading, tangent: Tangent) -> float:
+        charge = anchor.price * self.problem.bandwidth_hz
+        return charge * (anchor.round_s - self.certificate.origin_s) + float(tangent.value.sum())
+
+    def _plane_slope(self, anchor: Reading, tangent: Tangent) -> float:
+        return anchor.price * self.problem.bandwidth_hz + float(tangent.slope.sum())
+
+    def _bound(
+        self, anchor: Reading, tangent: Tangent, other_s: float, planes: bool
+    ) -> tuple[float, Reading | None]:
+        """Bound between a reading and another round time; the reading there if one was needed."""
+        self.strides += 1
+        if planes:
+            return self.certificate.plane_bound(anchor, tangent, other_s), None
+        other = self.certificate.read(other_s, anchor.price, anchor.choice.tokens)
+        low, high = (anchor, other) if other_s > anchor.round_s else (other, anchor)
+        return self.certificate.bound(low, high, anchor, tangent), other
+
+    def _settle(self, low_s: float, high_s: float, bound: float, stuck: bool) -> bool:
+        """Book an interval as proved or, when no stride can succeed, as open; False to try a shorter one."""
         if bound <= self.target:
             self.proved = max(self.proved, bound)
-        else:
-            heapq.heappush(self.open, (-bound, low_s, high_s))
+            return True
+        if stuck:
+            self._leave_open(low_s, high_s, bound)
+        return stuck
+
+    def _leave_open(self, low_s: float, high_s: float, bound: float) -> None:
+        bound = min(bound, self.demand.most_retained / low_s)
+        heapq.heappush(self.open, (-bound, low_s, high_s))
 
     def _branch(self, price: float) -> Stop:
         """Work on the open interval of largest bound until all are within the gap or a limit is met."""
@@ -255,16 +292,15 @@ class _Search:
             if self.request.expired():
                 stop = Stop.TIME_LIMIT
                 break
-            if self.counts["nodes"] >= self.max_nodes:
+            if self.nodes >= self.max_nodes:
                 stop = Stop.ITERATION_LIMIT
                 break
             negative, low_s, high_s = heapq.heappop(self.open)
-            bound = -negative
-            if bound <= self.target:
-                self.proved = max(self.proved, bound)
+            if -negative <= self.target:
+                self.proved = max(self.proved, -negative)
                 continue
-            self.counts["nodes"] += 1
-            bound, closed = self._visit(low_s, high_s, bound, price)
+            self.nodes += 1
+            bound, closed = self._visit(low_s, high_s, -negative, price)
             if closed:
                 self.proved = max(self.proved, bound)
             elif high_s <= low_s * (1.0 + FINEST):
@@ -275,18 +311,17 @@ class _Search:
                 heapq.heappush(self.open, (-bound, middle_s, high_s))
         self.open.extend(given_up)
         if stop is Stop.CONVERGED and any(-node[0] > self.target for node in given_up):
-            stop = Stop.ITERATION_LIMIT
+            return Stop.ITERATION_LIMIT
         return stop
 
     def _visit(self, low_s: float, high_s: float, bound: float, price: float) -> tuple[float, bool]:
         """A better bound for one interval, and whether nothing above it is left to find there."""
         middle_s = math.sqrt(low_s * high_s)
         cleared = self._clear(middle_s, price)
-        low = self._read(low_s, cleared.price, cleared.choice.tokens)
-        high = self._read(high_s, cleared.price, cleared.choice.tokens)
+        low = self.certificate.read(low_s, cleared.price, cleared.choice.tokens)
+        high = self.certificate.read(high_s, cleared.price, cleared.choice.tokens)
         for anchor in (low, high):
-            tangent = self.certificate.tangent(anchor)
-            bound = min(bound, self.certificate.bound(low, high, anchor, tangent, self.target))
+            bound = min(bound, self.certificate.bound(low, high, anchor, self.certificate.tangent(anchor)))
         target = self.target
         if bound <= target:
             return bound, True
@@ -294,12 +329,11 @@ class _Search:
         if self.certificate.lagrangian(cleared) <= target * middle_s and not narrow:
             # A narrower interval has a bound near this Lagrangian: halving works.
             return bound, False
-        limit = max(1000, 10 * self.max_combinations // self.demand.problem.clients)
         slack = (bound - target) * high_s
-        vectors = surviving_tokens(self.certificate, low, high, slack, limit)
+        vectors = surviving_tokens(self.certificate, low, high, slack, self.most_vectors)
         if vectors is None:
             return bound, False
-        self.counts["combinations"] += len(vectors)
+        self.vectors += len(vectors)
         for tokens in vectors[winners(self.demand, vectors, target)]:
             self._offer(tokens, middle_s)
         return max(target, self.best.ste), True

@@ -6,9 +6,9 @@ import math
 
 from ..ascent import Incumbent, incumbent
 from ..certificate import Certificate
+from ..checks import real_number, whole_number
 from ..clearing import clear
 from ..demand import Demand
-from ..errors import OptionError
 from ..kernel import select_kernel
 from ..problem import Problem
 from ..registry import Answer, Request, register
@@ -31,17 +31,15 @@ def greedy(
     Args:
         problem: the instance.
         request: its time limit and start (another candidate) are honoured.
-        tolerance: relative width of the round time at which the search ends, in (0, 1).
+        tolerance: relative width of the round time at which the search ends, >= 1e-9.
         grid: number of grid points, >= 3.
         kernel: see `kernel.select_kernel`.
 
     Cost: about `grid` + 1.5 log2(1 / tolerance) round times of five readings of all clients each.
     """
-    if not 0 < tolerance < 1:
-        raise OptionError("solver 'greedy'", f"tolerance={tolerance!r}", "a number in (0, 1)", "Use 1e-3")
-    if not (isinstance(grid, int) and grid >= 3):
-        raise OptionError("solver 'greedy'", f"grid={grid!r}", "a whole number >= 3", "Use 8")
-    demand = Demand(problem, select_kernel(kernel))
+    tolerance = real_number("solver 'greedy'", "tolerance", tolerance, 1e-9)
+    grid = whole_number("solver 'greedy'", "grid", grid, 3)
+    demand = Demand(problem, select_kernel(kernel, problem.clients))
     certificate = Certificate(demand)
     fewest = incumbent(demand, problem.min_tokens)
     if fewest is None:

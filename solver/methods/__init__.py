@@ -1,0 +1,8 @@
+"""The solvers: one file each, one import line each."""
+
+from . import alternating as alternating
+from . import exact as exact
+from . import greedy as greedy
+from . import rules as rules
+
+__all__: list[str] = []
