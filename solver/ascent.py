@@ -11,11 +11,14 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from .certificate import Certificate, Reading
 from .demand import Demand
 from .problem import IntArray
 from .registry import Request
 from .result import TracePoint
+from .tolerances import OPTIMALITY
 
 MOST_ITERATIONS: Final = 60
 """Far beyond what a convergent ascent takes."""
@@ -64,11 +67,11 @@ def ascend(
         start: where to begin.
         request: for the time limit.
         trace: improvements are appended.
-        enough: relative distance of Lagrangian and STE at which to stop.
+        enough: relative distance of Lagrangian and STE that will do for a certificate.
 
     Returns:
-        The best incumbent, and the reading at its round time that is that close, or None when the
-        ascent ended without one (deadlines make the objective kinked).
+        The best incumbent, once the clients' replies improve it no more, and a reading next to it that
+        is that close, or None when there was none (deadlines make the objective kinked).
 
     Cost: one inner loop and one least round time per iteration, about five iterations from afar.
     """
@@ -76,13 +79,19 @@ def ascend(
     price = own_price(certificate, start)
     low, high = 0.0, math.inf
     previous: tuple[float, float] | None = None
+    close: Reading | None = None
     for iteration in range(1, MOST_ITERATIONS + 1):
         if not 0 < price < math.inf or request.expired():
             break
         reading = certificate.read(point.round_s, price, point.tokens)
-        if point is best and _settled(certificate, best, reading, enough):
-            return best, reading
+        settled = point is best and _settled(certificate, best, reading, enough)
+        if settled:
+            close = reading
+            if np.array_equal(reading.choice.tokens, best.tokens):
+                break
         reply = incumbent(certificate.demand, reading.choice.tokens, point.round_s)
+        if settled and (reply is None or reply.ste <= best.ste * (1.0 + OPTIMALITY)):
+            break
         if reply is None:
             low, point, previous = price, best, None
             price = math.sqrt(low * high) if math.isfinite(high) else 8.0 * price
@@ -107,7 +116,7 @@ def ascend(
         price *= math.exp(min(max(step, -40.0), 40.0))
         if not low < price < high and low > 0 and math.isfinite(high):
             price = math.sqrt(low * high)
-    return best, None
+    return best, close
 
 
 def _settled(certificate: Certificate, best: Incumbent, reading: Reading, enough: float) -> bool:

@@ -25,6 +25,9 @@ CHORD_BEND: Final = 0.1
 OPEN_STRIDE: Final = 0.02
 """Relative width of a piece of the round-time axis that is left to branching."""
 
+MOST_CLEARINGS: Final = 15
+"""Round times tried when ascent settles nowhere."""
+
 FINEST: Final = 1e-5
 """Intervals of a relative width below this are not split any further."""
 
@@ -139,21 +142,36 @@ class _Search:
         return reading
 
     def _polish(self) -> Reading:
-        """What to do when ascent settles nowhere, as deadlines make the objective kinked.
+        """Search the round time with the market cleared at each, for when ascent settles nowhere.
 
-        The market is cleared at the incumbent's round time; what the clients choose there may be better
-        and is another ascent's start. The reading returned has the clearing price.
+        That happens when deadlines kink the objective, or when even attention lets the clients' replies
+        jump. Where the clearing price exceeds what an hertz is worth, a longer round pays. Returns the
+        reading of largest Lagrangian over round time, next to the peak that a certificate must cover.
         """
+        logarithm = math.log(self.best.round_s)
+        low, high = math.log(self._least_round_s()), math.log(self._most_s())
         price = own_price(self.certificate, self.best)
-        for _ in range(5):
-            before = self.best.ste
-            price = self._clear(self.best.round_s, price).price
-            if self.best.ste <= before or self.request.expired():
+        previous: tuple[float, float] | None = None
+        readings: list[Reading] = []
+        while len(readings) < MOST_CLEARINGS and high - low > FINEST and not self.request.expired():
+            cleared = self._clear(math.exp(logarithm), price)
+            readings.append(cleared)
+            price, round_s = cleared.price, cleared.round_s
+            _, slope = self.demand.total_and_slope(cleared.choice.tokens, round_s)
+            charged_s = round_s - self.certificate.origin_s
+            worth = -price * slope * charged_s * round_s / self.certificate.lagrangian(cleared)
+            pull = math.log(worth) if worth > 0 else -1.0
+            if abs(pull) <= 0.1 * math.sqrt(self.request.gap):
                 break
-            reading = self._ascend()
-            if reading is not None:
-                return reading
-        return self.certificate.read(self.best.round_s, price, self.best.tokens)
+            low, high = (logarithm, high) if pull > 0 else (low, logarithm)
+            step = min(max(pull, -0.7), 0.7)
+            if previous is not None and (pull - previous[1]) * (logarithm - previous[0]) < 0:
+                step = -pull * (logarithm - previous[0]) / (pull - previous[1])
+            previous = (logarithm, pull)
+            logarithm = logarithm + step if low < logarithm + step < high else 0.5 * (low + high)
+        if not readings:
+            return self.certificate.read(self.best.round_s, price, self.best.tokens)
+        return max(readings, key=lambda reading: self.certificate.lagrangian(reading) / reading.round_s)
 
     def _clear(self, round_s: float, price: float) -> Reading:
         """The market cleared at a round time, whose tokens are offered; the reading of lower Lagrangian."""
@@ -180,8 +198,7 @@ class _Search:
                 price = reading.price * self.best.ste / slope
                 reading = self.certificate.read(reading.round_s, price, reading.choice.tokens)
                 tangent = self.certificate.tangent(reading)
-        most_s = max(self.demand.most_retained / self.best.ste * (1 + 1e-9), reading.round_s)
-        self._march_up(reading, tangent, most_s)
+        self._march_up(reading, tangent, max(self._most_s(), reading.round_s))
         self._march_down(reading, tangent)
 
     def _march_up(self, anchor: Reading, tangent: Tangent, most_s: float) -> None:
@@ -234,6 +251,10 @@ class _Search:
         if self.least_s is None:
             self.least_s = self.demand.least_round_s(self.problem.min_tokens)
         return self.least_s
+
+    def _most_s(self) -> float:
+        """A round time beyond which even all attention gives no better STE."""
+        return self.demand.most_retained / self.best.ste * (1 + 1e-9)
 
     def _stride(self, anchor: Reading, tangent: Tangent, *, upwards: bool) -> tuple[float, bool]:
         """Relative width of the next interval that should meet the target, and whether planes give it."""

@@ -24,8 +24,8 @@ def equal(problem: Problem, request: Request) -> Answer:
     Cost: O(M N).
     """
     counts = np.maximum(problem.min_tokens[:, None], np.arange(1, problem.tokens + 1))  # (M, N)
-    power, uplink = _equal_shares(problem, counts)
-    within = (uplink <= problem.deadline_s[:, None]) & (power > 0)
+    _, uplink = _equal_shares(problem, counts)
+    within = uplink <= problem.deadline_s[:, None]
     round_s = (problem.overhead_s[:, None] + uplink).max(axis=0)  # (N,)
     kept = np.take_along_axis(np.cumsum(problem.importance, axis=1), counts - 1, axis=1).sum(axis=0)
     best = int(np.argmax(np.where(within.all(axis=0), kept / round_s, 0.0)))
