@@ -184,6 +184,7 @@ def _judge(
         trace=answer.trace,
         stats=answer.stats,
         claimed_ste=answer.claimed_ste,
+        claimed_bound=answer.bound,
         message=message,
     )
     if evaluation is None:

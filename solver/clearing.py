@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import numpy as np
 
 from .certificate import Certificate, Reading
 from .problem import IntArray
+
+MOST_STEPS: Final = 200
+"""Far beyond what bisection of the logarithm of a price takes."""
 
 
 def clear(
@@ -34,7 +38,7 @@ def clear(
     beyond: Reading | None = None
     logarithm, elasticity = math.log(price), -1.0
     previous: tuple[float, float] | None = None
-    for step in range(100):
+    for step in range(MOST_STEPS):
         reading = certificate.read(round_s, math.exp(logarithm), guess)
         guess = reading.choice.tokens
         excess = math.log(reading.need_hz / budget)
@@ -59,13 +63,17 @@ def clear(
             low, high = math.log(beyond.price), math.log(within.price)
             if not low < proposed < high or step % 4 == 3:
                 proposed = 0.5 * (low + high)
-        elif beyond is None and step >= 8:
-            # Nothing costs enough to matter: all tokens fit for free, or the price is below float range.
-            free = certificate.read(round_s, 0.0, guess)
-            if free.need_hz <= budget:
-                return free, free
-            beyond = certificate.read(round_s, math.exp(logarithm - 40.0), guess)
-            if beyond.need_hz <= budget:
-                within, beyond = beyond, None
-        logarithm = min(max(proposed, logarithm - 8.0), logarithm + 8.0)
+        elif within is not None and step >= 8:
+            # Do all tokens of any importance fit? Then bandwidth is worth next to nothing.
+            nearly_free = certificate.read(round_s, 1e-30 * within.price, guess)
+            if nearly_free.need_hz <= budget:
+                return nearly_free, nearly_free
+            beyond = nearly_free
+            proposed = logarithm - 30.0
+        else:
+            # Not bracketed yet: step outwards at a growing pace at least.
+            pace = 0.05 * 2.0**step
+            move = min(max(abs(proposed - logarithm), pace), 16.0)
+            proposed = logarithm + math.copysign(move, excess)
+        logarithm = proposed
     return within or reading, beyond or reading

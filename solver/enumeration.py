@@ -48,9 +48,8 @@ def surviving_tokens(
         above.append(middle)
         last = np.maximum(last, _best(middle, problem.min_tokens))
     rows = np.arange(clients)
-    with np.errstate(invalid="ignore"):
-        loss_above = np.min([table[rows, last][:, None] - table for table in above], axis=0)
-        loss_below = np.min([table[rows, first][:, None] - table for table in tables], axis=0)
+    loss_above = np.min([_loss(table, last) for table in above], axis=0)
+    loss_below = np.min([_loss(table, first) for table in tables], axis=0)
     loss = np.where(counts > last[:, None], loss_above, np.where(counts < first[:, None], loss_below, 0.0))
     loss = np.where(counts >= problem.min_tokens[:, None], np.maximum(loss, 0.0), np.inf)
     loss[~np.isfinite(need_high)] = np.inf
@@ -120,6 +119,13 @@ def _charge(retained: FloatArray, charged: FloatArray, area: FloatArray) -> Floa
     """Retained attention less the charge for the area; -inf where the tokens cannot be sent, free or not."""
     sendable = np.isfinite(area)
     return np.where(sendable, retained - charged[:, None] * np.where(sendable, area, 0.0), -np.inf)
+
+
+def _loss(values: FloatArray, best: IntArray) -> FloatArray:
+    """(M, N + 1) what each count loses against the given one; inf where it cannot be sent."""
+    at_best = values[np.arange(best.size), best][:, None]
+    sendable = np.isfinite(values)
+    return np.where(sendable, at_best - np.where(sendable, values, 0.0), np.inf)
 
 
 def _best(values: FloatArray, fewest: IntArray) -> IntArray:

@@ -108,6 +108,7 @@ class Result:
         stats: counters and settings of the method (engine, evaluations, fallbacks, ...).
         diagnosis: why the instance is infeasible, when it is.
         claimed_ste: the method's own figure for the STE, nan when it makes none.
+        claimed_bound: the method's own bound, kept where `bound` had to be withdrawn; nan if it is none.
         message: what went wrong, empty otherwise.
     """
 
@@ -124,6 +125,7 @@ class Result:
     stats: Mapping[str, Any] = field(default_factory=dict)
     diagnosis: Diagnosis | None = None
     claimed_ste: float = math.nan
+    claimed_bound: float = math.inf
     message: str = ""
 
     @property

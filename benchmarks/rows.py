@@ -1,0 +1,190 @@
+"""One benchmark run is one row; a file of rows is JSON Lines that survives a kill."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final, Self
+
+from ..solver import FileFormatError, Quality
+from ..solver.file_access import existing_file, parse_json
+from ..solver.result_files import plain
+
+SKIPPED: Final = "skipped"
+"""The `stop` of a row whose solver could not run here; `message` says why."""
+
+MAX_BYTES: Final = 2**30
+"""Largest file of rows that is read."""
+
+_UNDEFINED: Final = {
+    "build_s": math.nan,
+    "solve_s": math.nan,
+    "ste": -math.inf,
+    "bound": math.inf,
+    "gap": math.inf,
+    "violation": math.inf,
+    "claimed_ste": math.nan,
+    "claimed_bound": math.inf,
+    "time_limit_s": math.inf,
+}
+"""What null stands for in a file, by field."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One solver on one instance.
+
+    Attributes:
+        key: identifies solver, options, limits, instance and versions; equal keys need no second run.
+        instance: readable name, family-clientsxtokens-seed.
+        fingerprint: digest of the problem's data; rows with the same one are comparable.
+        family: name of the instance family.
+        clients: M.
+        tokens: N; 0 when the instance was not built.
+        seed: of the instance and of the solver.
+        solver: name without options.
+        options: the options given.
+        asked_gap: relative gap asked for.
+        time_limit_s: limit of one solve, s.
+        versions: of Python, the toolkit and the packages that matter.
+        build_s: time to build the instance, s.
+        solve_s: time of `solve`, s; the median when repeated.
+        repeats: timed solves.
+        ste: evaluated STE, 1/s; -inf without an allocation.
+        bound: proved upper bound, 1/s; inf without one.
+        gap: proved relative gap; inf without one.
+        violation: largest relative violation; inf without an allocation.
+        claimed_ste: the method's own figure; nan without one.
+        claimed_bound: the method's own bound, also where it was withdrawn; inf without one, 0 if no number.
+        stop: why it ended: a `Stop`, or "skipped".
+        quality: what was found: a `Quality`.
+        message: reason of a failure or skip.
+        trace: (seconds, STE, bound) over time, thinned.
+    """
+
+    key: str
+    instance: str
+    fingerprint: str
+    family: str
+    clients: int
+    tokens: int
+    seed: int
+    solver: str
+    options: Mapping[str, Any]
+    asked_gap: float
+    time_limit_s: float
+    versions: Mapping[str, str]
+    build_s: float
+    solve_s: float
+    repeats: int
+    ste: float
+    bound: float
+    gap: float
+    violation: float
+    claimed_ste: float
+    claimed_bound: float
+    stop: str
+    quality: str
+    message: str
+    trace: tuple[tuple[float, float, float], ...] = field(default=(), repr=False)
+
+    @property
+    def label(self) -> str:
+        """Solver with its options, as on the command line: minlp:engine=highs."""
+        texts = {
+            name: value if isinstance(value, str) else json.dumps(value)
+            for name, value in self.options.items()
+        }
+        return ":".join([self.solver, *(f"{name}={text}" for name, text in texts.items())])
+
+    @property
+    def skipped(self) -> bool:
+        """Whether the solver could not run here."""
+        return self.stop == SKIPPED
+
+    @property
+    def feasible(self) -> bool:
+        """Whether the evaluator accepts the allocation."""
+        return self.quality in {Quality.FEASIBLE, Quality.STATIONARY, Quality.OPTIMAL}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Strict JSON data; None where a figure is undefined."""
+        values: dict[str, Any] = plain(asdict(self))
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Inverse of `as_dict`. Raises ValueError for missing or unknown fields and wrong types."""
+        names = {entry.name for entry in fields(cls)}
+        if set(values) != names:
+            raise ValueError(f"other fields than a row's: {', '.join(sorted(set(values) ^ names))[:80]}")
+        row = dict(values)
+        for name, undefined in _UNDEFINED.items():
+            row[name] = undefined if row[name] is None else row[name]
+        row["trace"] = tuple(
+            (s, -math.inf if ste is None else ste, math.inf if bound is None else bound)
+            for s, ste, bound in row["trace"]
+        )
+        kinds = {"str": str, "int": int, "float": int | float, "Mapping[str, Any]": dict}
+        for entry in fields(cls):
+            kind = kinds.get(str(entry.type))
+            if kind is not None and not isinstance(row[entry.name], kind):
+                raise ValueError(f"field {entry.name!r} of type {type(row[entry.name]).__name__}")
+        return cls(**row)
+
+
+def read_rows(path: str | PathLike[str]) -> list[Row]:
+    """All complete rows of a file, a torn last line left out; none when there is no file.
+
+    Raises:
+        FileFormatError: a line before the last is not a row.
+    """
+    if not Path(path).exists():
+        return []
+    file = existing_file(path, MAX_BYTES, "Choose another output folder")
+    rows = []
+    for number, line in enumerate(_complete(file.read_bytes()).splitlines(), start=1):
+        try:
+            rows.append(Row.from_dict(parse_json(line)))
+        except (ValueError, TypeError) as error:
+            raise FileFormatError(
+                f"file {str(path)!r}",
+                f"line {number} with {error}",
+                "one benchmark row per line",
+                "Use --fresh to start anew, or choose another folder with --output",
+            ) from error
+    return rows
+
+
+class RowWriter:
+    """Appends rows to a file, each at once; cuts off a line that a kill left half-written.
+
+    Args:
+        path: the file; its folder must exist.
+    """
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        self._stream = Path(path).open("a+b")  # noqa: SIM115 - closed by __exit__
+        self._stream.seek(0)
+        self._stream.truncate(len(_complete(self._stream.read())))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+    def append(self, row: Row) -> None:
+        """Write one row and hand it to the operating system."""
+        self._stream.write(json.dumps(row.as_dict(), allow_nan=False).encode() + b"\n")
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+
+
+def _complete(data: bytes) -> bytes:
+    return data[: data.rfind(b"\n") + 1]

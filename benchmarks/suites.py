@@ -1,0 +1,106 @@
+"""What a benchmark runs, as data: named suites of solvers, families and sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..solver import UnknownNameError
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A benchmark: every solver on every family, size and seed.
+
+    Attributes:
+        name: for `stsflora bench --suite`.
+        summary: one sentence for the help and the report.
+        solvers: solver specifications such as "exact" or "relaxed:engine=ecos"; empty for all.
+        families: instance families; empty for all.
+        clients: instance sizes M.
+        seeds: number of seeds, counted from 0.
+        gap: relative gap asked of solvers with a bound.
+        time_limit_s: limit of one solve, s.
+        repeats: timed solves per run, of which the median counts.
+        overrides: keyword arguments for `family`, such as tokens.
+    """
+
+    name: str
+    summary: str
+    solvers: tuple[str, ...] = ()
+    families: tuple[str, ...] = ()
+    clients: tuple[int, ...] = (20,)
+    seeds: int = 3
+    gap: float = 1e-4
+    time_limit_s: float = 60.0
+    repeats: int = 1
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+
+def suites() -> tuple[Suite, ...]:
+    """All named suites."""
+    fast = ("exact", "alternating", "greedy")
+    relaxations = tuple(f"relaxed:engine={engine}" for engine in ("clarabel", "ecos", "highs"))
+    return (
+        Suite(
+            name="demo",
+            summary="Do simple rules and local search reach the certified optimum?",
+            solvers=(*fast, "shi", "equal", "full", "random"),
+            families=(
+                "paper",
+                "round_time",
+                "min64",
+                "heterogeneous",
+                "energy_tight",
+                "deadline_tight",
+                "flat",
+                "infeasible",
+            ),
+            time_limit_s=10.0,
+        ),
+        Suite(
+            name="speed",
+            summary="How does the time grow from 10 to 10,000 clients? Single thread, median of 7.",
+            solvers=fast,
+            families=("paper",),
+            clients=(10, 20, 100, 1_000, 10_000),
+            repeats=7,
+        ),
+        Suite(
+            name="speed-large",
+            summary="The speed suite at up to 100,000 clients; takes minutes and gigabytes.",
+            solvers=fast,
+            families=("paper",),
+            clients=(100, 1_000, 10_000, 100_000),
+            seeds=1,
+            repeats=3,
+            time_limit_s=300.0,
+        ),
+        Suite(
+            name="agreement",
+            summary="Do independent formulations on independent engines agree on small instances?",
+            solvers=("exact", *relaxations, "minlp"),
+            families=("paper", "round_time", "heterogeneous", "energy_tight", "deadline_tight"),
+            clients=(2, 4),
+            seeds=2,
+            overrides={"tokens": 32},
+        ),
+        Suite(
+            name="all",
+            summary="Every registered solver on every family.",
+            clients=(5, 20),
+            seeds=2,
+            time_limit_s=20.0,
+        ),
+    )
+
+
+def suite(name: str) -> Suite:
+    """The suite of that name. Raises UnknownNameError."""
+    known = {entry.name: entry for entry in suites()}
+    if name not in known:
+        raise UnknownNameError(
+            "bench", f"suite {name!r}", ", ".join(known), "Run `stsflora bench --help` for details"
+        )
+    return known[name]

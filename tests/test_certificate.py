@@ -1,0 +1,162 @@
+"""Interval bounds hold at every round time, for any price, and by an independent solver of the knapsack."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from instances import feasible_problem
+from scipy.optimize import LinearConstraint, milp
+
+from stsflora.benchmarks.families import families, family
+from stsflora.solver import Problem, solve
+from stsflora.solver.certificate import Certificate
+from stsflora.solver.clearing import clear
+from stsflora.solver.demand import Demand
+from stsflora.solver.enumeration import surviving_tokens, winners
+
+FEASIBLE = [name for name in families() if name != "infeasible"]
+
+
+def knapsack(problem: Problem, round_s: float) -> float:
+    """F(tau): most attention within a round time, as a multiple-choice knapsack by HiGHS."""
+    demand = Demand(problem)
+    counts = range(problem.tokens + 1)
+    need = np.stack([demand.bandwidth_hz(np.full(problem.clients, k), round_s) for k in counts], axis=1)
+    allowed = np.isfinite(need) & (np.arange(problem.tokens + 1) >= problem.min_tokens[:, None])
+    rows, columns = np.nonzero(allowed)
+    pick_one = (rows == np.arange(problem.clients)[:, None]).astype(float)
+    result = milp(
+        -demand.retained[rows, columns],
+        integrality=np.ones(rows.size),
+        bounds=(0, 1),
+        constraints=[
+            LinearConstraint(pick_one, 1, 1),
+            LinearConstraint(need[rows, columns][None] / problem.bandwidth_hz, ub=1.0),
+        ],
+        options={"mip_rel_gap": 1e-10},
+    )
+    assert result.success, result.message
+    return -float(result.fun)
+
+
+@pytest.mark.parametrize("name", FEASIBLE)
+def test_bound_and_optimum_against_highs_at_fixed_round_times(name: str) -> None:
+    problem = family(name, 4, seed=1, tokens=24)
+    result = solve(problem, gap=0)
+    assert result.evaluation is not None
+    best_s = result.evaluation.round_s
+    least_s = Demand(problem).least_round_s(problem.min_tokens)
+    for round_s in np.concatenate(([best_s * (1 + 1e-9)], np.geomspace(least_s * (1 + 1e-6), 4 * best_s, 7))):
+        attention = knapsack(problem, float(round_s))
+        assert attention / round_s <= result.bound * (1 + 1e-7)
+    at_best = knapsack(problem, best_s * (1 + 1e-9)) / best_s
+    assert at_best == pytest.approx(result.ste, rel=1e-6)
+
+
+@settings(max_examples=250)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_interval_bounds_cover_the_lagrangian_between(seed: int) -> None:
+    """Majorants lie above the Lagrangian of every round time between, whatever the price."""
+    rng = np.random.default_rng(seed)
+    problem = feasible_problem(rng, int(rng.integers(1, 6)), int(rng.integers(1, 12)))
+    demand = Demand(problem)
+    certificate = Certificate(demand)
+    least_s = demand.least_round_s(problem.min_tokens)
+    typical = demand.utility(problem.min_tokens).sum() / (problem.bandwidth_hz * least_s)
+    price = float(typical * 10 ** rng.uniform(-3, 2))
+    low_s = least_s * (1 + 10 ** rng.uniform(-6, 1))
+    high_s = low_s * (1 + 10 ** rng.uniform(-4, 1))
+    low = certificate.read(low_s, price, problem.min_tokens)
+    high = certificate.read(high_s, price, problem.min_tokens)
+    bounds = [certificate.bound(low, high, anchor, certificate.tangent(anchor)) for anchor in (low, high)]
+    if high_s <= certificate.concave_until_s:
+        bounds.append(certificate.plane_bound(low, certificate.tangent(low), high_s))
+        bounds.append(certificate.plane_bound(high, certificate.tangent(high), low_s))
+    between = [certificate.read(float(t), price, low.choice.tokens) for t in np.linspace(low_s, high_s, 25)]
+    highest = max(certificate.lagrangian(reading) / reading.round_s for reading in between)
+    assert min(bounds) >= highest * (1 - 1e-12)
+
+
+@settings(max_examples=150)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_planes_hold_beyond_deadlines(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    problem = feasible_problem(rng, 3, 8)
+    demand = Demand(problem)
+    certificate = Certificate(demand)
+    least_s = demand.least_round_s(problem.min_tokens)
+    anchor_s = least_s * (1 + 10 ** rng.uniform(-3, 0))
+    if anchor_s > certificate.concave_until_s:
+        return
+    price = float(demand.utility(problem.min_tokens).sum() / (problem.bandwidth_hz * least_s))
+    anchor = certificate.read(anchor_s, price, problem.min_tokens)
+    tangent = certificate.tangent(anchor)
+    for other_s in least_s * (1 + 10 ** rng.uniform(-3, 2, 10)):
+        there = certificate.read(float(other_s), price, problem.min_tokens)
+        height = certificate.lagrangian(there) / there.round_s
+        assert certificate.plane_bound(anchor, tangent, float(other_s)) >= height * (1 - 1e-12)
+
+
+@settings(max_examples=100)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_cleared_market_is_just_within_the_budget(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    problem = feasible_problem(rng, int(rng.integers(1, 8)), int(rng.integers(1, 30)))
+    demand = Demand(problem)
+    certificate = Certificate(demand)
+    round_s = demand.least_round_s(problem.min_tokens) * (1 + 10 ** rng.uniform(-3, 1))
+    within, beyond = clear(certificate, round_s, 10 ** rng.uniform(-9, 3), problem.min_tokens, 1e-9)
+    assert within.need_hz <= problem.bandwidth_hz * (1 + 1e-12)
+    slot = demand.slot_s(round_s)
+    useful = np.maximum(np.count_nonzero(problem.importance, axis=1), problem.min_tokens)
+    if demand.bandwidth_hz(useful, round_s).sum() <= problem.bandwidth_hz:
+        np.testing.assert_array_equal(within.choice.tokens, useful)
+    else:
+        # One token more of the client that pays best would not fit.
+        assert beyond.need_hz > problem.bandwidth_hz or beyond is within
+        charge = within.price * (round_s - certificate.origin_s) / slot
+        again = demand.choose(charge * 0.99, slot, within.choice.tokens)
+        idle = within.price * (round_s - certificate.origin_s) * (problem.bandwidth_hz - within.need_hz)
+        assert (again.area / slot).sum() >= within.need_hz
+        assert idle >= 0
+
+
+@settings(max_examples=60)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_no_winner_is_missing_from_the_list(seed: int) -> None:
+    """Every vector that beats a target inside the interval survives the enumeration."""
+    rng = np.random.default_rng(seed)
+    problem = feasible_problem(rng, 2, 6)
+    demand = Demand(problem)
+    certificate = Certificate(demand)
+    vectors = [
+        np.array([i, j]) for i in range(problem.min_tokens[0], 7) for j in range(problem.min_tokens[1], 7)
+    ]
+    scored = [(demand.least_round_s(k), float(demand.utility(k).sum()), k) for k in vectors]
+    scored = [(t, f, k) for t, f, k in scored if math.isfinite(t)]
+    target = float(np.quantile([f / t for t, f, _ in scored], 0.7))
+    low_s = min(t for t, _, _ in scored) * (1 + 1e-9)
+    high_s = low_s * (1 + 10 ** rng.uniform(-2, 1))
+    price = target / problem.bandwidth_hz * float(10 ** rng.uniform(-1, 1))
+    low = certificate.read(low_s, price, problem.min_tokens)
+    high = certificate.read(high_s, price, problem.min_tokens)
+    bound = certificate.bound(low, high, low, certificate.tangent(low))
+    listed = surviving_tokens(certificate, low, high, max(bound - target, 0.0) * high_s, 10_000)
+    assert listed is not None
+    names = {tuple(row) for row in listed.tolist()}
+    for round_s, attention, tokens in scored:
+        ordered = tuple(sorted(tokens.tolist(), reverse=True)) if _twins(problem) else tuple(tokens.tolist())
+        if low_s <= round_s <= high_s and attention / round_s > target * (1 + 1e-9):
+            assert ordered in names
+    won = {tuple(row) for row in listed[winners(demand, listed, target)].tolist()}
+    beaten = {tuple(k.tolist()) for t, f, k in scored if f / t > target * (1 + 1e-9)}
+    assert won >= beaten & names
+
+
+def _twins(problem: Problem) -> bool:
+    fields = (value for value in problem.as_dict().values() if isinstance(value, np.ndarray))
+    return all(np.array_equal(value[0], value[1]) for value in fields)
