@@ -11,8 +11,6 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-
 from .certificate import Certificate, Reading
 from .demand import Demand
 from .problem import IntArray
@@ -87,7 +85,7 @@ def ascend(
         settled = point is best and _settled(certificate, best, reading, enough)
         if settled:
             close = reading
-            if np.array_equal(reading.choice.tokens, best.tokens):
+            if certificate.lagrangian(reading) <= best.ste * best.round_s * (1.0 + 0.05 * enough):
                 break
         reply = incumbent(certificate.demand, reading.choice.tokens, point.round_s)
         if settled and (reply is None or reply.ste <= best.ste * (1.0 + OPTIMALITY)):

@@ -12,6 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
+from . import ste
 from .allocation import Allocation
 from .kernel import NUMPY_KERNEL, Choice, Kernel
 from .problem import FloatArray, IntArray, Problem
@@ -49,7 +50,7 @@ class Demand:
 
     def utility(self, tokens: IntArray) -> FloatArray:
         """(M,) retained attention f_m(K_m)."""
-        return self.retained[np.arange(tokens.size), tokens]
+        return ste.retained(self.problem.importance, tokens)
 
     def slot_s(self, round_s: float | FloatArray) -> FloatArray:
         """(M,) time t_m left for the upload, s; <= 0 where the overhead exceeds the round."""

@@ -52,7 +52,10 @@ def retained(importance: ArrayLike, tokens: ArrayLike) -> FloatArray:
     Args:
         importance: (M, N), sorted descending along the tokens.
         tokens: (M,) counts; beyond N nothing more is retained.
+
+    Cost: O(M max K).
     """
-    importance = np.asarray(importance, dtype=np.float64)
-    kept = np.arange(importance.shape[1]) < np.asarray(tokens)[:, None]
+    tokens = np.asarray(tokens)
+    importance = np.asarray(importance, dtype=np.float64)[:, : int(tokens.max())]
+    kept = np.arange(importance.shape[1]) < tokens[:, None]
     return np.asarray(np.sum(importance, axis=1, where=kept))

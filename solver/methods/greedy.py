@@ -68,7 +68,7 @@ def greedy(
         tokens = request.start.tokens.clip(problem.min_tokens, problem.tokens)
         offer(incumbent(demand, tokens))
     low = math.log(fewest.round_s)
-    high = math.log(float(demand.retained[:, -1].sum()) / fewest.ste)
+    high = math.log(demand.most_retained / fewest.ste)
     step = (high - low) / (grid - 1)
     stop = Stop.CONVERGED
     heights = [fewest.ste]
