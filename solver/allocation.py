@@ -43,9 +43,11 @@ class Allocation:
                     "Pass one value per client",
                 )
             whole = name == "tokens"
-            bad = ~(np.isfinite(array) & (array >= 0) & (~np.bool_(whole) | (array == np.floor(array))))
-            if bad.any():
-                client = int(np.argmax(bad))
+            good = (array >= 0) & (array < np.inf)
+            if whole and array.dtype.kind == "f":
+                good &= array == np.floor(array)
+            if not good.all():
+                client = int(np.argmin(good))
                 raise AllocationError(
                     f"Allocation.{name}",
                     f"{array[client]:g} for client {client}",

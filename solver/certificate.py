@@ -108,7 +108,7 @@ class Certificate:
         )
         nats = demand.nats(tokens)
         marginal = price * nats_per_token * (area / nats) * (1.0 + 1.0 / root)
-        importance = np.clip(marginal, following, here)
+        importance = np.minimum(np.maximum(marginal, following), here)
         value, touching = reading.value, (area, root)
         off = np.flatnonzero(importance != marginal)
         if off.size:
@@ -121,7 +121,8 @@ class Certificate:
                 for _ in range(3):
                     off_nats = b * (count + problem.extra_tokens)
                     curvature = price * b**2 * (1.0 + off_root) / (off_nats * off_root**3)
-                    count = np.clip(count + slope_in_k / curvature, start - 1.0, start + 1.0)
+                    step = count + slope_in_k / curvature
+                    count = np.minimum(np.maximum(step, start - 1.0), start + 1.0)
                     off_nats = b * (count + problem.extra_tokens)
                     off_area, off_root = demand.kernel.area(off_nats, energy)
                     slope_in_k = target - price * b * (off_area / off_nats) * (1.0 + 1.0 / off_root)

@@ -93,6 +93,6 @@ def evaluate(problem: Problem, allocation: Allocation) -> Evaluation:
 def _excess(values: ArrayLike, limits: ArrayLike) -> float:
     """Largest (value - limit) / limit, at least 0; an infinite limit is never exceeded."""
     value, limit = np.asarray(values, dtype=np.float64), np.asarray(limits, dtype=np.float64)
-    with np.errstate(invalid="ignore"):
-        relative = np.where(np.isinf(limit), 0.0, value / limit - 1.0)
-    return max(0.0, float(np.max(relative)))
+    if value.max() == np.inf:
+        value = np.where(np.isinf(limit), 0.0, value)
+    return max(0.0, float(np.max(value / limit)) - 1.0)
