@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := solver models benchmarks
+PACKAGES := solver models benchmarks experiments
 
 .PHONY: demo test lint docs clean
 
@@ -23,11 +23,11 @@ $(VENV)/demo.stamp: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("stsflora needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e ".[fast,plot]"
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -e ".[fast,plot]"
 	touch $@
 
 $(VENV)/dev.stamp: $(VENV)/demo.stamp
-	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -e ".[dev]"
 	touch $@
 
 clean:

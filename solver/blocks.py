@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .bandwidth import power_w_for_energy
 from .demand import Demand
-from .problem import FloatArray, IntArray, Problem
+from .problem import LARGEST, SMALLEST, FloatArray, IntArray, Problem
 from .ste import payload_bits
 from .tolerances import TOKEN_FIT
 
@@ -53,8 +53,12 @@ def bandwidth_block(
         guess_s: where to look for the round time, s.
 
     Returns:
-        (M,) Hz, or None when these tokens do not fit at these powers. Cost: three to six closed forms.
+        (M,) Hz, or None when these tokens do not fit at these powers, or a power is smaller than any
+        that a `Problem` takes. Cost: three to six closed forms.
     """
+    if power_w.min() < SMALLEST:
+        return None
+    deadline_s = np.minimum(problem.deadline_s, problem.max_energy_j / power_w)
     payload = Problem(
         gain=problem.gain,
         importance=np.ones((problem.clients, 1)),
@@ -62,7 +66,7 @@ def bandwidth_block(
         bandwidth_hz=problem.bandwidth_hz,
         max_power_w=power_w,
         max_energy_j=np.inf,
-        deadline_s=np.minimum(problem.deadline_s, problem.max_energy_j / power_w),
+        deadline_s=np.where(deadline_s < LARGEST, deadline_s, np.inf),
         overhead_s=problem.overhead_s,
         extra_tokens=0,
         noise_w_per_hz=problem.noise_w_per_hz,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from os import PathLike
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,10 @@ from .units import THERMAL_NOISE_W_PER_HZ
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+
+SMALLEST: Final = 1e-40
+LARGEST: Final = 1e40
+"""Magnitudes beyond these are refused: between them no product that a solver forms leaves float64."""
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -87,7 +91,6 @@ class Problem:
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
-        self._check_range_of_products()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.as_dict(),)
@@ -153,26 +156,6 @@ class Problem:
 
         return load_problem(path)
 
-    def _check_range_of_products(self) -> None:
-        """Refuse magnitudes whose products leave float64, so that no solver meets an overflow."""
-        with np.errstate(over="ignore", under="ignore"):
-            products = {
-                "bits_per_token * (N + extra_tokens)": self.bits_per_token
-                * (self.tokens + self.extra_tokens),
-                "gain / noise_w_per_hz": self.gain / self.noise_w_per_hz,
-                "max_power_w * gain / noise_w_per_hz": self.max_power_w * self.gain / self.noise_w_per_hz,
-            }
-        for name, product in products.items():
-            outside = (product < 1e-100) | (product > 1e100)
-            if outside.any():
-                client = int(np.argmax(outside))
-                raise ProblemError(
-                    "Problem",
-                    f"{name} = {product[client]:.3g} for client {client}",
-                    "1e-100 to 1e100",
-                    "Check the units: SI units and linear gains, not dB",
-                )
-
 
 def _rebuild(arguments: dict[str, Any]) -> Problem:
     return Problem(**arguments)
@@ -197,6 +180,13 @@ def _refuse(name: str, array: NDArray[Any], bad: NDArray[np.bool_], allowed: str
         where = tuple(int(i) for i in np.argwhere(bad)[0])
         place = f" at index {where if len(where) > 1 else where[0]}" if where else ""
         raise ProblemError(f"Problem.{name}", f"{array[where]:g}{place}", allowed, next_step)
+
+
+def _refuse_magnitude(name: str, array: NDArray[Any], *, may_vanish: bool = False) -> None:
+    """Refuse finite values so large, or limits so small, that their unit must be wrong."""
+    outside = ((array < SMALLEST) & (not may_vanish)) | ((array > LARGEST) & (array < np.inf))
+    allowed = f"magnitudes from {SMALLEST:g} to {LARGEST:g}"
+    _refuse(name, array, outside, allowed, "Check the units: SI units and linear gains, not dB")
 
 
 def _importance(value: ArrayLike) -> FloatArray:
@@ -227,10 +217,7 @@ def _importance(value: ArrayLike) -> FloatArray:
     if not descending.all():
         array.sort(axis=1)
         array = np.ascontiguousarray(array[:, ::-1])
-    with np.errstate(over="ignore"):
-        total = array.sum()
-    if not np.isfinite(total):
-        raise ProblemError("Problem.importance", "a total beyond float64", "a finite total", "Rescale it")
+    _refuse_magnitude("importance", array.max())
     array.flags.writeable = False
     return array
 
@@ -250,6 +237,7 @@ def _per_client(
     good = (array >= 0 if zero else array > 0) & (array < np.inf) | (infinite & (array == np.inf))
     allowed = ("finite" if not infinite else "finite or inf") + (" and >= 0" if zero else " and > 0")
     _refuse(name, array, ~good, allowed, "Drop or repair that client")
+    _refuse_magnitude(name, array, may_vanish=zero)
     array.flags.writeable = False
     return array
 
@@ -282,6 +270,7 @@ def _scalar(name: str, value: Any) -> float:
     number = float(array.reshape(()))
     if not 0 < number < np.inf:
         raise ProblemError(f"Problem.{name}", f"{number:g}", "finite and > 0", "Pass it in SI units")
+    _refuse_magnitude(name, np.asarray(number))
     return number
 
 
