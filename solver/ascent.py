@@ -21,6 +21,9 @@ from .tolerances import OPTIMALITY
 MOST_ITERATIONS: Final = 60
 """Far beyond what a convergent ascent takes."""
 
+LONGEST_STEP: Final = 40.0
+"""Of the logarithm of the price in one iteration."""
+
 
 @dataclass(frozen=True)
 class Incumbent:
@@ -78,7 +81,7 @@ def ascend(
     low, high = 0.0, math.inf
     previous: tuple[float, float] | None = None
     close: Reading | None = None
-    for iteration in range(1, MOST_ITERATIONS + 1):
+    for _ in range(MOST_ITERATIONS):
         if not 0 < price < math.inf or request.expired():
             break
         reading = certificate.read(point.round_s, price, point.tokens)
@@ -97,8 +100,8 @@ def ascend(
         point = reply
         if point.ste > best.ste:
             best = point
-            trace.append(TracePoint(request.elapsed_s(), iteration, best.ste))
-        difference = math.log(own_price(certificate, point) / price)
+            trace.append(TracePoint(request.elapsed_s(), len(trace), best.ste))
+        difference = _log_ratio(own_price(certificate, point), price)
         if difference > 0:
             low = max(low, price)
         else:
@@ -111,7 +114,7 @@ def ascend(
             if slope < -0.2:
                 step = -difference / slope
         previous = (price, difference)
-        price *= math.exp(min(max(step, -40.0), 40.0))
+        price *= math.exp(min(max(step, -LONGEST_STEP), LONGEST_STEP))
         if not low < price < high and low > 0 and math.isfinite(high):
             price = math.sqrt(low * high)
     return best, close
@@ -119,6 +122,14 @@ def ascend(
 
 def _settled(certificate: Certificate, best: Incumbent, reading: Reading, enough: float) -> bool:
     """Whether the price is nearly the incumbent's own and its tokens nearly the clients' best replies."""
-    off = math.log(reading.price / own_price(certificate, best))
+    off = _log_ratio(own_price(certificate, best), reading.price)
     close = certificate.lagrangian(reading) <= best.ste * best.round_s * (1.0 + enough)
     return close and abs(off) <= 0.3 * math.sqrt(enough)
+
+
+def _log_ratio(wanted: float, price: float) -> float:
+    """ln(wanted / price) for price > 0, within `LONGEST_STEP` also where `wanted` is 0 or inf."""
+    ratio = wanted / price
+    if not 0 < ratio < math.inf:
+        return LONGEST_STEP if ratio > 0 else -LONGEST_STEP
+    return min(max(math.log(ratio), -LONGEST_STEP), LONGEST_STEP)

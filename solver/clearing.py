@@ -13,6 +13,9 @@ from .problem import IntArray
 MOST_STEPS: Final = 200
 """Far beyond what bisection of the logarithm of a price takes."""
 
+LARGEST_EXPONENT: Final = 690.0
+"""Of a price that float64 holds."""
+
 
 def clear(
     certificate: Certificate, round_s: float, price: float, guess: IntArray, tolerance: float
@@ -75,5 +78,5 @@ def clear(
             pace = 0.05 * 2.0**step
             move = min(max(abs(proposed - logarithm), pace), 16.0)
             proposed = logarithm + math.copysign(move, excess)
-        logarithm = proposed
+        logarithm = min(max(proposed, -LARGEST_EXPONENT), LARGEST_EXPONENT)
     return within or reading, beyond or reading

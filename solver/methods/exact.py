@@ -105,7 +105,7 @@ class _Search:
         self._certify(reading)
         stop = self._branch(reading.price)
         bound = max(self.proved, self.best.ste, *(-node[0] for node in self.open), 0.0)
-        self.trace.append(TracePoint(self.request.elapsed_s(), self.nodes, self.best.ste, bound))
+        self.trace.append(TracePoint(self.request.elapsed_s(), len(self.trace), self.best.ste, bound))
         return Answer(
             allocation=self.demand.allocation(self.best.tokens, self.best.round_s),
             stop=stop,
@@ -186,7 +186,7 @@ class _Search:
         candidate = incumbent(self.demand, tokens, guess_s)
         if candidate is not None and candidate.ste > self.best.ste:
             self.best = candidate
-            self.trace.append(TracePoint(self.request.elapsed_s(), self.nodes, candidate.ste))
+            self.trace.append(TracePoint(self.request.elapsed_s(), len(self.trace), candidate.ste))
 
     def _certify(self, reading: Reading) -> None:
         """Cover all round times by intervals, from a reading outwards; leave the failures open."""
@@ -194,7 +194,7 @@ class _Search:
         if reading.round_s <= self.certificate.concave_until_s:
             # Planes whose total rises exactly as fast as the target reach furthest.
             slope = self._plane_slope(reading, tangent)
-            if not -0.5 * self.request.gap <= 1.0 - slope / self.best.ste <= 0.0:
+            if slope > 0 and not -0.5 * self.request.gap <= 1.0 - slope / self.best.ste <= 0.0:
                 price = reading.price * self.best.ste / slope
                 reading = self.certificate.read(reading.round_s, price, reading.choice.tokens)
                 tangent = self.certificate.tangent(reading)

@@ -57,7 +57,7 @@ def greedy(
     def ste_at(logarithm: float) -> float:
         """STE of the greedy fill at a round time."""
         nonlocal price, guess
-        within, _ = clear(certificate, math.exp(logarithm), price, guess, 1e-4)
+        within, _ = clear(certificate, math.exp(min(logarithm, 300.0)), price, guess, 1e-4)
         price, guess = max(within.price, 1e-300), within.choice.tokens
         candidate = incumbent(demand, within.choice.tokens, within.round_s)
         offer(candidate)
