@@ -60,11 +60,11 @@ class Demand:
         """(M,) g_m = min(P t, E) h / N0 for a slot t, dimensionless."""
         return np.minimum(self.problem.max_power_w * slot_s, self.problem.max_energy_j) * self.gain_over_noise
 
-    def nats(self, tokens: IntArray) -> FloatArray:
+    def nats(self, tokens: IntArray | FloatArray) -> FloatArray:
         """(M,) payload S ln 2 of a token count, nat."""
         return self.nats_per_token * (tokens + self.problem.extra_tokens)
 
-    def area(self, tokens: IntArray, slot_s: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def area(self, tokens: IntArray | FloatArray, slot_s: FloatArray) -> tuple[FloatArray, FloatArray]:
         """(M,) least time-bandwidth product for a slot > 0, Hz s (inf where none suffices), and its root."""
         return self.kernel.area(self.nats(tokens), self.energy_over_noise(slot_s))
 
@@ -73,7 +73,7 @@ class Demand:
         energy = self.energy_over_noise(slot_s)
         return self.kernel.choose(self.problem, self.nats_per_token, price, energy, guess)
 
-    def bandwidth_hz(self, tokens: IntArray, round_s: float) -> FloatArray:
+    def bandwidth_hz(self, tokens: IntArray | FloatArray, round_s: float) -> FloatArray:
         """(M,) least bandwidth need_m(K; tau), Hz; inf where no bandwidth suffices."""
         slot = self.slot_s(round_s)
         if slot.min() <= 0:
@@ -99,7 +99,7 @@ class Demand:
             slope[round_s - problem.overhead_s >= problem.deadline_s] = 0.0
         return slope
 
-    def total_and_slope(self, tokens: IntArray, round_s: float) -> tuple[float, float]:
+    def total_and_slope(self, tokens: IntArray | FloatArray, round_s: float) -> tuple[float, float]:
         """Total bandwidth need, Hz, and its derivative in the round time, Hz/s; (inf, -inf) if unmet."""
         slot = self.slot_s(round_s)
         if slot.min() <= 0:
@@ -110,7 +110,7 @@ class Demand:
             return math.inf, -math.inf
         return total, float(self.slope_hz_per_s(area, root, slot, round_s).sum())
 
-    def fits_eventually(self, tokens: IntArray) -> bool:
+    def fits_eventually(self, tokens: IntArray | FloatArray) -> bool:
         """Whether some round time serves these tokens: the limit of P6 as the round time grows."""
         problem = self.problem
         slot = problem.deadline_s
@@ -120,7 +120,7 @@ class Demand:
         area = self.area(tokens, slot)[0]
         return bool(area.max() < math.inf and (area / slot).sum() <= problem.bandwidth_hz * (1 + TIME))
 
-    def least_round(self, tokens: IntArray, guess_s: float | None = None) -> tuple[float, float]:
+    def least_round(self, tokens: IntArray | FloatArray, guess_s: float | None = None) -> tuple[float, float]:
         """Least round time tau(K) at which these tokens fit, s, and the slope of the total need there, Hz/s.
 
         The total need falls in tau, is convex, and nearly a power of tau minus the largest overhead:
@@ -161,7 +161,7 @@ class Demand:
             step = new
         return origin + (high if math.isfinite(high) else step), slope
 
-    def least_round_s(self, tokens: IntArray, guess_s: float | None = None) -> float:
+    def least_round_s(self, tokens: IntArray | FloatArray, guess_s: float | None = None) -> float:
         """Least round time tau(K) at which these tokens fit into the bandwidth, s; inf when none does."""
         return self.least_round(tokens, guess_s)[0]
 

@@ -3,7 +3,6 @@
 from . import alternating as alternating
 from . import exact as exact
 from . import greedy as greedy
-from . import minlp as minlp
 from . import relaxed as relaxed
 from . import rules as rules
 

@@ -1,0 +1,289 @@
+"""The convex relaxation on an engine of the user's choice, rounded, with a bound that does not trust it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from ..ascent import Incumbent, incumbent
+from ..certificate import Certificate
+from ..checks import choice
+from ..convex_data import Centre, least_snr, retained
+from ..convex_engines import ENGINES, FORMS, Engine
+from ..convex_program import ConvexProgram, Programs, Solution
+from ..cover import Cover
+from ..demand import Demand
+from ..errors import OptionError
+from ..presolve import reach
+from ..problem import FloatArray, Problem
+from ..registry import Answer, Request, register
+from ..result import Stop, TracePoint
+from ..rounding import best_common_tokens, round_and_improve
+
+STAND_INS: Final = ("highs", "clarabel", "ecos")
+"""Engines that take over from one that fails, in this order, all with tangent cuts."""
+
+FLAT_CONE: Final = 0.05
+"""Below this signal-to-noise ratio cones are too flat for an engine's tolerance; cuts serve better."""
+
+JOINT_PROGRAMS: Final = 12
+FIXED_ROUNDS: Final = 64
+CENTRINGS: Final = 4
+"""Most programs with a free round time, most fixed round times, and most programs at each of those."""
+
+DENSE: Final = 2.0
+"""The kept pieces of f_m are dense up to this many tokens from the centre."""
+
+WHO: Final = "solver 'relaxed'"
+
+
+@register("relaxed", proves="bound", needs=("cvxpy",), extra="convex")
+def relaxed(
+    problem: Problem,
+    request: Request,
+    *,
+    engine: str = "clarabel",
+    form: str = "auto",
+    joint: bool = True,
+    programs: Programs | None = None,
+) -> Answer:
+    """The convex relaxation (P5) on a conic engine, rounded, with a certified bound.
+
+    Where all clients share one overhead, the Charnes-Cooper program has the round time as a variable; it
+    is solved, re-centred and solved again until it is exact. Where overheads differ, deadlines bind or
+    a gap is left, programs at fixed round times follow, each where the bound is worst. Every answer
+    gives tokens, which are rounded and improved by exchanges, and a price, which `certificate` turns
+    into a bound for all round times. A gap that no price closes is the relaxation's own: then the few
+    token vectors within it are listed.
+
+    Args:
+        problem: the instance.
+        request: gap, time limit and start are used. ECOS takes no time limit; it is checked between programs.
+        engine: clarabel, ecos, scs, mosek or highs.
+        form: "cone" (exponential cones), "cuts" (their tangents: a linear program), or "auto": the one
+            that suits engine and instance.
+        joint: whether to use the program with a free round time where it applies.
+        programs: keeps compiled programs for later calls with as many clients.
+
+    `stats` has engine, form, programs (how many were solved), statuses (the engines' words for them),
+    engine_s, readings (of the certificate), relaxation_ste (the engine's own value of the last program with
+    a free round time; None without one) and stand_ins (engines that took over, also named in `message`).
+
+    Raises:
+        OptionError, MissingDependencyError: the engine or form is unknown, does not fit or is absent.
+    """
+    asked = _checked(engine, form, joint, programs)
+    return _Search(problem, request, Programs() if programs is None else programs, joint).run(asked, form)
+
+
+def _checked(engine: Any, form: Any, joint: Any, programs: Any) -> Engine:
+    """The engine of that name, once all options are in order."""
+    asked = ENGINES[choice(WHO, "engine", engine, ENGINES)]
+    choice(WHO, "form", form, ("auto", *FORMS))
+    if form == "cone" and not asked.conic:
+        raise OptionError(WHO, f"form='cone' for engine {engine!r}", "'cuts'", "It has no exponential cones")
+    if not isinstance(joint, bool):
+        raise OptionError(WHO, f"joint={joint!r}", "True or False", "Leave it out")
+    if not (programs is None or isinstance(programs, Programs)):
+        kind = type(programs).__name__
+        raise OptionError(WHO, f"programs of type {kind}", "a Programs object", "Leave it out")
+    asked.require()
+    return asked
+
+
+class _Search:
+    """One call: the incumbent, the cover of round times, and what the engines did."""
+
+    def __init__(self, problem: Problem, request: Request, programs: Programs, joint: bool) -> None:
+        self.request, self.programs = request, programs
+        demand = Demand(problem)
+        self.best = best_common_tokens(demand)
+        if request.start is not None:
+            tokens = np.clip(request.start.tokens, problem.min_tokens, problem.tokens)
+            self._offer(incumbent(demand, tokens))
+        reachable = reach(demand, self.best.ste)
+        self.problem, self.most = reachable.problem, reachable.most
+        self.demand = Demand(self.problem)
+        certificate = Certificate(self.demand)
+        self.cover = Cover(certificate, reachable.low_s, reachable.high_s, self.best.round_s)
+        self.joint = joint and bool(np.ptp(problem.overhead_s) == 0.0)
+        self.statuses: list[str] = []
+        self.engine_s = 0.0
+        self.relaxation_ste: float | None = None
+        self.trace: list[TracePoint] = []
+
+    @property
+    def target(self) -> float:
+        """Bounds up to here need no more work."""
+        return self.best.ste * (1.0 + 0.999 * self.request.gap)
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is open, or the time is up."""
+        return not self.cover.open or self.request.expired()
+
+    def run(self, engine: Engine, form: str) -> Answer:
+        """Search with the engine asked for, and with others while those before them fail."""
+        if form == "auto":
+            flat = least_snr(self.demand, self._centre_of(self.best)) < FLAT_CONE
+            form = "cuts" if flat else engine.form
+        used = []
+        for stand_in, its_form in _line_up(engine, form):
+            used.append(f"{stand_in.name} ({its_form})")
+            if self._solve_with(stand_in, its_form):
+                break
+        stop = Stop.CONVERGED
+        took_over = ", then ".join(used[1:])
+        message = f"{used[0]} failed or was inaccurate; {took_over} took over." if took_over else ""
+        if self.cover.open:
+            if self.request.expired():
+                stop = Stop.TIME_LIMIT
+            elif math.isinf(self.cover.bound):
+                stop = Stop.ERROR
+                message = f"{', then '.join(used)} failed; no engine gave a bound."
+            else:
+                message = f"{message} A gap is left that solver='exact' can close.".strip()
+        return Answer(
+            allocation=self.demand.allocation(self.best.tokens, self.best.round_s),
+            stop=stop,
+            bound=max(self.cover.bound, self.best.ste),
+            claimed_ste=self.best.ste,
+            trace=tuple(self.trace),
+            stats={
+                "engine": engine.name,
+                "form": form,
+                "programs": len(self.statuses),
+                "statuses": tuple(self.statuses),
+                "engine_s": self.engine_s,
+                "readings": self.cover.readings,
+                "relaxation_ste": self.relaxation_ste,
+                "stand_ins": tuple(used[1:]),
+            },
+            message=message,
+        )
+
+    def _solve_with(self, engine: Engine, form: str) -> bool:
+        """Search with one engine; False where it fails or is not accurate enough to go on."""
+        clients = self.problem.clients
+        if self.joint and not self.done:
+            accurate = self._solve_joint(self.programs.get(clients, engine, form, True))
+            if self.done or not accurate:
+                return self.done
+        for at_fixed_rounds in dict.fromkeys((form, "cuts")):
+            # What cones leave open may be closed by chords, which are tighter between whole counts.
+            if not self.done and not self._solve_fixed(
+                self.programs.get(clients, engine, at_fixed_rounds, False)
+            ):
+                return False
+        return True
+
+    def _solve_joint(self, program: ConvexProgram) -> bool:
+        """Solve and re-centre until the program is exact at its own answer, or a deadline binds there."""
+        centres = [self._centre_of(self.best)]
+        for _ in range(JOINT_PROGRAMS):
+            *earlier, before = centres
+            solution = self._ask(program, before, earlier)
+            if solution is None or self.request.expired():
+                return False
+            self.relaxation_ste = solution.ste
+            centre = self._centre_at(solution.tokens)
+            centres.append(centre)
+            if not centre.round_s <= self.cover.certificate.concave_until_s:
+                self.relaxation_ste = None  # of a program without the deadlines that bind
+                return True
+            if solution.ste <= self._relaxed_ste(centre) * (1.0 + 0.5 * self.request.gap):
+                return True
+            stalled = abs(centre.round_s - before.round_s) <= 0.01 * self.request.gap * centre.round_s
+            if stalled:
+                return False
+        return False
+
+    def _solve_fixed(self, program: ConvexProgram) -> bool:
+        """Solve where the bound is worst, until it is within the gap or the engine is at a loss."""
+        tokens = self.best.tokens.astype(np.float64)
+        for _ in range(FIXED_ROUNDS):
+            round_s = self.cover.worst.peak_s
+            solution = self._solve_at(round_s, tokens, program)
+            if solution is None:
+                return False
+            tokens = solution.tokens
+            if not self.done and self.cover.contains(round_s):
+                # The best price for this round time leaves it open: this gap is the relaxation's own.
+                for winner in self.cover.list_winners(solution.price, self.target, self.best.tokens):
+                    self._offer(incumbent(self.demand, winner, round_s))
+            if self.done:
+                return True
+            if self.cover.contains(round_s):
+                own_gap = self.cover.bound / self._relaxed_ste(self._centre_at(tokens)) - 1.0
+                return own_gap <= 0.25 * self.request.gap
+        return True
+
+    def _solve_at(self, round_s: float, tokens: FloatArray, program: ConvexProgram) -> Solution | None:
+        """Solve and re-centre at one round time, until the pieces kept are dense around the answer."""
+        for _ in range(CENTRINGS):
+            centre = Centre(self._fitted(tokens, round_s), round_s)
+            solution = self._ask(program, centre)
+            if solution is None or self.done:
+                return solution
+            tokens = solution.tokens
+            if np.abs(tokens - centre.tokens).max() <= DENSE:
+                return solution
+        return solution
+
+    def _ask(self, program: ConvexProgram, centre: Centre, earlier: Sequence[Centre] = ()) -> Solution | None:
+        """Solve a program; take its tokens for the incumbent and its price for the bound."""
+        started = time.perf_counter()
+        solution = program.solve(self.demand, centre, self.most, self.request.remaining_s(), earlier)
+        self.engine_s += time.perf_counter() - started
+        if isinstance(solution, str):
+            self.statuses.append(solution)
+            return None
+        self.statuses.append(solution.status)
+        self._offer(round_and_improve(self.demand, solution.tokens, self.most, solution.round_s))
+        self.cover.tighten(solution.price, self.target, self.best.tokens, self.request.expired)
+        self.trace.append(
+            TracePoint(self.request.elapsed_s(), len(self.statuses), self.best.ste, self.cover.bound)
+        )
+        return solution
+
+    def _offer(self, point: Incumbent | None) -> None:
+        if point is not None and point.ste > self.best.ste:
+            self.best = point
+
+    def _fitted(self, tokens: FloatArray, round_s: float) -> FloatArray:
+        """Tokens moved towards K_min or the most until they just fit into a round."""
+        fewest, most = self.problem.min_tokens, self.most
+
+        def moved(share: float) -> FloatArray:
+            return fewest + min(share, 1.0) * (tokens - fewest) + max(share - 1.0, 0.0) * (most - tokens)
+
+        low, high = 0.0, 2.0
+        for _ in range(20):
+            middle = 0.5 * (low + high)
+            if self.demand.bandwidth_hz(moved(middle), round_s).sum() <= self.problem.bandwidth_hz:
+                low = middle
+            else:
+                high = middle
+        return moved(low)
+
+    def _centre_of(self, point: Incumbent) -> Centre:
+        return Centre(point.tokens.astype(np.float64), point.round_s)
+
+    def _centre_at(self, tokens: FloatArray) -> Centre:
+        return Centre(tokens, self.demand.least_round_s(tokens))
+
+    def _relaxed_ste(self, centre: Centre) -> float:
+        """STE of fractional tokens, their attention interpolated."""
+        return float(retained(self.demand, centre.tokens).sum()) / centre.round_s
+
+
+def _line_up(engine: Engine, form: str) -> Iterator[tuple[Engine, str]]:
+    """The engine and form asked for, then those that take over in turn."""
+    yield engine, form
+    others = [engine] if form == "cone" else []
+    others += [ENGINES[name] for name in STAND_INS if name != engine.name]
+    yield from ((stand_in, "cuts") for stand_in in others if stand_in.available)
