@@ -103,6 +103,14 @@ def suites() -> tuple[Suite, ...]:
             time_limit_s=300.0,
         ),
         Suite(
+            name="conic",
+            summary="How much faster is the certificate than the convex relaxation on open engines?",
+            solvers=("exact", *relaxations, "relaxed:engine=highs"),
+            families=("paper",),
+            clients=(20, 100, 200),
+            repeats=3,
+        ),
+        Suite(
             name="agreement",
             summary="Do independent formulations on independent engines agree on small instances?",
             solvers=("exact", *relaxations, "minlp"),

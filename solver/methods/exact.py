@@ -191,15 +191,23 @@ class _Search:
     def _certify(self, reading: Reading) -> None:
         """Cover all round times by intervals, from a reading outwards; leave the failures open."""
         tangent = self.certificate.tangent(reading)
-        if reading.round_s <= self.certificate.concave_until_s:
-            # Planes whose total rises exactly as fast as the target reach furthest.
+        if reading.round_s <= self.certificate.concave_until_s and not self._covers(reading, tangent):
+            # Planes whose total rises exactly as fast as the incumbent's STE reach furthest.
             slope = self._plane_slope(reading, tangent)
-            if slope > 0 and not -0.5 * self.request.gap <= 1.0 - slope / self.best.ste <= 0.0:
+            if slope > 0:
                 price = reading.price * self.best.ste / slope
                 reading = self.certificate.read(reading.round_s, price, reading.choice.tokens)
                 tangent = self.certificate.tangent(reading)
         self._march_up(reading, tangent, max(self._most_s(), reading.round_s))
         self._march_down(reading, tangent)
+
+    def _covers(self, anchor: Reading, tangent: Tangent) -> bool:
+        """Whether the planes of one reading meet the target at all round times that matter."""
+        up, _ = self._stride(anchor, tangent, upwards=True)
+        down, _ = self._stride(anchor, tangent, upwards=False)
+        if anchor.round_s * (1.0 + up) < self._most_s() or down <= 0:
+            return False
+        return self._nothing_below(anchor.round_s / (1.0 + down))
 
     def _march_up(self, anchor: Reading, tangent: Tangent, most_s: float) -> None:
         shorten = 1.0
