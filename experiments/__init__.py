@@ -1,0 +1,1 @@
+"""Fine-tuning runs that carry a solver's decisions through to accuracy."""

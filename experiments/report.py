@@ -1,0 +1,195 @@
+"""What runs have to show: one table, one picture; cumulative cost until an accuracy is reached."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from statistics import mean
+from typing import Final
+
+from ..benchmarks.plots import COLOURS, LINES, MARKERS
+from ..benchmarks.report import TextTable, seconds_text
+from ..solver import MissingDependencyError
+from ..solver.file_access import write_atomically
+from .checkpoint import RoundLog
+from .config import Config
+
+BARS: Final = "▁▂▃▄▅▆▇█"
+CURVE_COLUMNS: Final = 12
+
+Runs = Mapping[str, Sequence[RoundLog]]
+"""Finished rounds by label."""
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What it took to reach an accuracy: rounds, air time in s, energy in J, uplink in bytes."""
+
+    rounds: int
+    air_s: float
+    energy_j: float
+    uplink_bytes: int
+
+
+def labels(configs: Sequence[Config]) -> list[str]:
+    """Short labels: the method, and every other trait in which the runs that have it differ."""
+    traits = [config.traits for config in configs]
+    names = list(dict.fromkeys(name for entry in traits for name in entry))
+    varied = [
+        name
+        for name in names
+        if name != "method" and len({entry[name] for entry in traits if name in entry}) > 1
+    ]
+    found = []
+    for entry in traits:
+        parts = [entry[name] for name in varied if name in entry]
+        found.append(f"{entry['method']} ({', '.join(parts)})" if parts else entry["method"])
+    return found
+
+
+def reached(logs: Sequence[RoundLog], accuracy: float) -> Reached | None:
+    """The cost of all rounds up to the first evaluation of at least this accuracy; None if there is none."""
+    for end, log in enumerate(logs, start=1):
+        if log.accuracy is not None and log.accuracy >= accuracy:
+            past = logs[:end]
+            return Reached(
+                end,
+                sum(entry.round_s for entry in past),
+                sum(entry.energy_j for entry in past),
+                sum(entry.uplink_bytes for entry in past),
+            )
+    return None
+
+
+def results_table(title: str, runs: Runs, target: float) -> TextTable:
+    """One line per run: final accuracies, the curve, and what the air had to carry."""
+    goal = f"to {100 * target:.3g} %"
+    return TextTable(
+        title=title,
+        columns=(
+            "scheme",
+            "top-1",
+            "K at test",
+            "curve",
+            "mean K",
+            "STE",
+            "MB up",
+            "air time",
+            "energy",
+            f"rounds {goal}",
+            f"air {goal}",
+            f"energy {goal}",
+        ),
+        lines=tuple(_line(label, logs, target) for label, logs in runs.items()),
+    )
+
+
+def markdown(
+    table: TextTable, configs: Sequence[Config], runs: Runs, notes: Sequence[str], picture: str | None
+) -> str:
+    """The report: table, picture, notes, who was left out, settings."""
+    parts = [f"# Fine-tuning\n\n{table.markdown()}"]
+    if picture is not None:
+        parts.append(f"![Accuracy over rounds and over air time]({picture})\n")
+    if notes:
+        parts.append("\n".join(f"- {note}" for note in notes) + "\n")
+    left_out = [line for label, logs in runs.items() for line in _left_out(label, logs)]
+    if left_out:
+        parts.append("## Left out\n\n" + "\n".join(f"- {line}" for line in left_out) + "\n")
+    shared = {
+        name: value
+        for name, value in configs[0].as_dict().items()
+        if all(config.as_dict()[name] == value for config in configs)
+    }
+    settings = "\n".join(f"- {name}: {value}" for name, value in shared.items())
+    parts.append(f"## Settings in common\n\n{settings}\n")
+    return "\n".join(parts)
+
+
+def save_curves(runs: Runs, path: Path) -> None:
+    """Draw accuracy over rounds and over simulated air time into a PNG file.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+        FileFormatError: the folder cannot be written.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingDependencyError(
+            "finetune", "no package matplotlib", "an installation with it", 'Run pip install "stsflora[plot]"'
+        ) from error
+    figure = Figure(figsize=(9.0, 3.9), layout="constrained", facecolor="white")
+    by_round, by_air = figure.subplots(1, 2, sharey=True)
+    for number, (label, logs) in enumerate(runs.items()):
+        tested = [(end, log.accuracy) for end, log in enumerate(logs) if log.accuracy is not None]
+        air_s = list(accumulate(log.round_s for log in logs))
+        look = {
+            "color": COLOURS[number % len(COLOURS)],
+            "marker": MARKERS[number % len(MARKERS)],
+            "linestyle": LINES[number % len(LINES)],
+            "markersize": 4,
+            "label": label,
+        }
+        accuracy = [100 * value for _, value in tested]
+        by_round.plot([end + 1 for end, _ in tested], accuracy, **look)
+        if air_s and air_s[-1] > 0:
+            by_air.plot([air_s[end] for end, _ in tested], accuracy, **look)
+    by_round.set(xlabel="round", ylabel="top-1 accuracy, %", ylim=(0, 101))
+    by_air.set(xlabel="simulated air time, s")
+    for axes in (by_round, by_air):
+        axes.grid(visible=True, color="0.9")
+        axes.spines[["top", "right"]].set_visible(False)
+    handles, names = by_round.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    write_atomically(path, buffer.getvalue())
+
+
+def _line(label: str, logs: Sequence[RoundLog], target: float) -> tuple[str, ...]:
+    accuracies = [log.accuracy for log in logs if log.accuracy is not None]
+    selected = [log.accuracy_selected for log in logs if log.accuracy_selected is not None]
+    tokens = [count for log in logs for count in log.tokens]
+    stes = [log.ste for log in logs if log.ste is not None]
+    air_s = sum(log.round_s for log in logs)
+    goal = reached(logs, target)
+    return (
+        label,
+        _percent(accuracies[-1] if accuracies else None),
+        _percent(selected[-1] if selected else None),
+        _curve(accuracies),
+        f"{mean(tokens):.1f}" if tokens else "–",
+        f"{mean(stes):,.0f}/s" if stes else "–",
+        f"{sum(log.uplink_bytes for log in logs) / 2**20:.2f}",
+        seconds_text(air_s) if air_s else "–",
+        f"{1e3 * sum(log.energy_j for log in logs):.4g} mJ" if air_s else "–",
+        str(goal.rounds) if goal else "–",
+        seconds_text(goal.air_s) if goal and air_s else "–",
+        f"{1e3 * goal.energy_j:.4g} mJ" if goal and air_s else "–",
+    )
+
+
+def _left_out(label: str, logs: Sequence[RoundLog]) -> list[str]:
+    rounds: dict[tuple[str, str], list[int]] = {}
+    for log in logs:
+        for client, reason in log.left_out.items():
+            rounds.setdefault((client, reason), []).append(log.index)
+    return [
+        f"{label}: client {client}, round {', '.join(map(str, where))}: {why}"
+        for (client, why), where in rounds.items()
+    ]
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def _curve(shares: Sequence[float]) -> str:
+    """Accuracies from 0 to 1 as a few bars, evenly thinned, the last one kept."""
+    count = min(len(shares), CURVE_COLUMNS)
+    chosen = [shares[-1 - (len(shares) - 1) * step // max(count - 1, 1)] for step in reversed(range(count))]
+    return "".join(BARS[min(int(share * len(BARS)), len(BARS) - 1)] for share in chosen)

@@ -1,0 +1,52 @@
+"""The recipes in the documentation run as written."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from conformance import check_answer, check_infeasible
+
+from stsflora.benchmarks.families import families, family
+from stsflora.solver import solve, solvers
+from stsflora.solver.registry import lookup, unregister
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+
+
+def python_blocks(page: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+
+
+def test_the_recipe_for_a_solver_passes_the_conformance_suite() -> None:
+    (recipe,) = python_blocks(ROOT / "docs" / "add_a_solver.md")
+    exec(recipe.replace("from ..", "from stsflora.solver."), {"__name__": "halves"})
+    try:
+        info = lookup("halves")
+        assert info in solvers()
+        for name in families():
+            problem = family(name, 3, seed=0, tokens=10)
+            if name == "infeasible":
+                check_infeasible(info, problem)
+            else:
+                check_answer(info, problem, share=0.3)
+        assert solve(family("paper", 3, 0), "halves").allocation is not None
+    finally:
+        unregister("halves")
+
+
+def test_the_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = python_blocks(ROOT / "README.md")
+    exec(example, {})
+    printed = capsys.readouterr().out
+    assert printed.startswith("exact: STE ")
+    assert "optimal" in printed
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
