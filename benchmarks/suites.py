@@ -113,7 +113,7 @@ def suites() -> tuple[Suite, ...]:
         Suite(
             name="agreement",
             summary="Do independent formulations on independent engines agree on small instances?",
-            solvers=("exact", *relaxations, "minlp"),
+            solvers=("exact", *relaxations, "relaxed:engine=highs", "minlp"),
             families=("paper", "round_time", "heterogeneous", "energy_tight", "deadline_tight"),
             clients=(2, 4),
             seeds=2,

@@ -12,6 +12,7 @@ from typing import Any
 from .allocation import Allocation
 from .errors import (
     AllocationError,
+    FileFormatError,
     InfeasibleError,
     MissingDependencyError,
     OptionError,
@@ -53,8 +54,9 @@ def solve(
         A Result whose figures come from `evaluate`; a feasible allocation unless `quality` says otherwise.
 
     Raises:
-        ProblemError, OptionError, UnknownNameError, MissingDependencyError, AllocationError: the call
-            is wrong. An infeasible instance or a failing engine is a result, unless `throw`.
+        ProblemError, OptionError, UnknownNameError, MissingDependencyError, AllocationError,
+        FileFormatError: the call is wrong. An infeasible instance or a failing engine is a result,
+        unless `throw`.
     """
     if not isinstance(problem, Problem):
         raise ProblemError(
@@ -92,7 +94,7 @@ def solve(
         if not isinstance(answer, Answer):
             raise TypeError(f"the method returned {type(answer).__name__}, not Answer")
         evaluation = None if answer.allocation is None else evaluate(problem, answer.allocation)
-    except (OptionError, MissingDependencyError):
+    except (OptionError, MissingDependencyError, FileFormatError):
         raise
     except Exception as error:  # a failing engine is a result with the reason in it
         cause = error

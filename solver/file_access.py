@@ -7,6 +7,7 @@ import math
 import os
 import re
 import secrets
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final
@@ -90,7 +91,8 @@ def write_atomically(path: str | PathLike[str], data: bytes) -> Path:
             os.fsync(stream.fileno())
         temporary.replace(file)
     except (OSError, ValueError) as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where the folder is none there is nothing to remove
+            temporary.unlink()
         raise FileFormatError(
             f"file {str(path)!r}",
             f"a place that cannot be written ({getattr(error, 'strerror', None) or error})",

@@ -1,0 +1,192 @@
+"""The whole problem as a mixed-integer nonlinear program, proved by a foreign engine (Pyomo, SCIP)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any, Final
+
+import numpy as np
+
+from ..ascent import Incumbent, incumbent
+from ..checks import choice
+from ..demand import Demand
+from ..errors import OptionError
+from ..minlp_engines import Engine, find_engine
+from ..minlp_model import FORMS, minlp_model, write_minlp
+from ..minlp_process import Outcome, run_worker
+from ..problem import FloatArray, Problem
+from ..registry import Answer, Request, register
+from ..result import Stop, TracePoint
+from ..rounding import improve, round_and_improve
+from .greedy import greedy
+
+WHO: Final = "solver 'minlp'"
+
+TOLERANCES: Final = "its tolerances end here"
+"""What is wrong when an engine has finished and a gap is left."""
+
+PIECES_SHARE: Final = 0.1
+"""Share of the gap that may be spent on fewer pieces of f_m."""
+
+
+@register("minlp", proves="optimum", needs=("pyomo",), extra="minlp")
+def minlp(
+    problem: Problem,
+    request: Request,
+    *,
+    engine: str = "scip",
+    form: str = "entropy",
+    engine_options: Any = None,
+    model_file: str | PathLike[str] | None = None,
+) -> Answer:
+    """The mixed-integer nonlinear program on a global engine: an independent optimum with its own bound.
+
+    `greedy`, improved by exchanges, gives an incumbent; the model is centred on it and every variable is
+    bounded by P1 to P6 (`minlp_model`). The engine runs in a process of its own and is killed at the time
+    limit; its bounds and tokens up to then count. Its tokens are rounded, repaired and improved, and
+    bandwidth and power recomputed exactly (P1, P2), so the answer is feasible whatever the engine does.
+    The bound is the engine's, its tolerances added.
+
+    Args:
+        problem: the instance.
+        request: gap, time limit, seed (SCIP's tie-breaking) and start (a candidate incumbent) are used.
+        engine: scip, couenne, baron, gurobi, maingo (which prove), bonmin, ipopt, mindtpy (which do not;
+            mindtpy with HiGHS and ipopt inside), or any other name that Pyomo's SolverFactory knows.
+        form: "entropy", or "faithful" for the model as one would first write it.
+        engine_options: the engine's own options by name, as `{"limits/nodes": 1000}` for SCIP.
+        model_file: where to write the model before it is solved, ending in .nl or .gms.
+
+    `stats` has engine, form, status (the engine's own word), nodes, engine_s, incumbent_ste (before the
+    engine ran) and found_ste (the best that the engine's tokens gave; nan without any).
+
+    Raises:
+        OptionError, MissingDependencyError: an unknown, unsuitable or absent engine, form or option.
+        FileFormatError: the model file cannot be written.
+    """
+    choice(WHO, "form", form, FORMS)
+    if not (engine_options is None or isinstance(engine_options, Mapping)):
+        kind = type(engine_options).__name__
+        raise OptionError(
+            WHO, f"engine_options of type {kind}", "a mapping of names to values", "Leave it out"
+        )
+    chosen = find_engine(engine)
+    demand = Demand(problem)
+    first = _first(demand, request)
+    accuracy = PIECES_SHARE * request.gap
+    if model_file is not None:
+        known = demand.allocation(first.tokens, first.round_s)
+        write_minlp(minlp_model(problem, form, known=known, accuracy=accuracy), model_file)
+    job = {
+        "engine": chosen.name,
+        "form": form,
+        "tokens": first.tokens.tolist(),
+        "accuracy": accuracy,
+        "gap": request.gap,
+        "seed": request.seed,
+        "options": _plain(engine_options or {}),
+    }
+    search = _Search(demand, request, chosen, first)
+    search.hear(run_worker(problem, job, request.remaining_s()))
+    return search.answer(form)
+
+
+class _Search:
+    """What is known so far: the incumbent, the engine's bound, how it ended."""
+
+    def __init__(self, demand: Demand, request: Request, engine: Engine, first: Incumbent) -> None:
+        self.demand, self.request, self.engine = demand, request, engine
+        self.first = self.best = first
+        self.begun_s, self.ended_s = request.elapsed_s(), math.nan
+        self.bound, self.nodes, self.found_ste = math.inf, 0, math.nan
+        self.stop, self.status, self.message = Stop.ERROR, "", ""
+        self.trace = [TracePoint(self.begun_s, 0, first.ste)]
+
+    def hear(self, outcome: Outcome) -> None:
+        """Take in what a worker said: tokens become allocations, bounds count as they are."""
+        seen: set[tuple[float, ...]] = set()
+        for seconds, content in outcome.messages:
+            if "refused" in content:
+                raise OptionError(
+                    WHO, f"engine option {content['refused']}", f"what {self.engine.name} takes", "Correct it"
+                )
+            tokens = tuple(content["tokens"] or ())
+            if tokens and tokens not in seen:
+                seen.add(tokens)
+                self._offer(np.array(tokens))
+            if content["bound"] is not None:
+                self.bound = min(self.bound, content["bound"])
+            self.nodes = content.get("nodes", 0)
+            if "stop" in content:
+                self.stop, self.status = Stop(content["stop"]), content["status"]
+                self.message = f"{self.engine.name} ended with {self.status!r}; the allocation is `greedy`'s."
+                # An engine that contradicts the incumbent is not believed.
+                self.bound = math.inf if self.stop is Stop.ERROR else self.bound
+            elapsed_s = seconds - self.request.started
+            self.trace.append(TracePoint(elapsed_s, len(self.trace), self.best.ste, self.bound))
+        self.ended_s = self.request.elapsed_s()
+        if outcome.killed:
+            self.stop, self.status = Stop.TIME_LIMIT, "killed"
+        elif not self.status:
+            self.stop, self.status, self.message = Stop.ERROR, "crashed", f"{outcome.last_words}."
+
+    def _offer(self, tokens: FloatArray) -> None:
+        problem = self.demand.problem
+        most = np.full(problem.clients, problem.tokens)
+        inside = np.clip(tokens, problem.min_tokens, most)
+        point = round_and_improve(self.demand, inside, most, self.best.round_s)
+        if point is not None:
+            self.found_ste = max(point.ste, self.found_ste) if self.found_ste > 0 else point.ste
+            self.best = max(self.best, point, key=lambda candidate: candidate.ste)
+
+    def answer(self, form: str) -> Answer:
+        """The incumbent, and a stop that fits the gap that is left."""
+        stop, message = self.stop, self.message if self.stop is Stop.ERROR else ""
+        if self.bound <= self.best.ste * (1.0 + self.request.gap):
+            stop, message = Stop.CONVERGED, ""
+        elif stop is Stop.CONVERGED and self.engine.global_bound:
+            stop, message = (
+                Stop.ITERATION_LIMIT,
+                f"{self.engine.name} cannot prove a smaller gap: {TOLERANCES}.",
+            )
+        return Answer(
+            allocation=self.demand.allocation(self.best.tokens, self.best.round_s),
+            stop=stop,
+            bound=self.bound,
+            claimed_ste=self.best.ste,
+            trace=tuple(self.trace),
+            stats={
+                "engine": self.engine.name,
+                "form": form,
+                "status": self.status,
+                "nodes": self.nodes,
+                "engine_s": self.ended_s - self.begun_s,
+                "incumbent_ste": self.first.ste,
+                "found_ste": self.found_ste,
+            },
+            message=message,
+        )
+
+
+def _first(demand: Demand, request: Request) -> Incumbent:
+    """`greedy`, improved by exchanges of single tokens."""
+    problem = demand.problem
+    allocation = greedy(problem, request).allocation
+    point = None if allocation is None else incumbent(demand, allocation.tokens)
+    if point is None:
+        raise ArithmeticError("greedy found no allocation")
+    return improve(demand, point, np.full(problem.clients, problem.tokens))
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as plain names, numbers and words, as they travel to the engine's process."""
+    for name, value in options.items():
+        if not isinstance(name, str) or not isinstance(value, bool | int | float | str):
+            raise OptionError(
+                WHO,
+                f"engine option {name!r}: {value!r}",
+                "names with numbers, words, True or False",
+                "Correct it",
+            )
+    return dict(options)
