@@ -157,7 +157,9 @@ def solvers(as_json: AsJson = False) -> None:
     "[cyan]stsflora bench --solvers exact,minlp:engine=highs --families paper,flat --clients 5 --jobs 2[/]"
 )
 def bench(
-    suite: Annotated[str, typer.Option(help="demo, starts, speed, speed-large, conic, ...")] = "demo",
+    suite: Annotated[
+        str, typer.Option(help="demo, starts, speed, speed-large, conic, agreement or all.")
+    ] = "demo",
     solvers: Annotated[str | None, typer.Option(help="Names, with options as name:option=value.")] = None,
     families: Annotated[str | None, typer.Option(help="Names of instance families.")] = None,
     clients: Annotated[str | None, typer.Option(help="Instance sizes.")] = None,

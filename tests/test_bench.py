@@ -225,7 +225,7 @@ def test_wrong_suites_are_refused_before_anything_runs(changes, error):
 
 
 def test_an_unknown_suite_lists_the_known():
-    with pytest.raises(UnknownNameError, match="demo, speed"):
+    with pytest.raises(UnknownNameError, match="demo, starts, speed"):
         suite("dmeo")
 
 
