@@ -120,7 +120,7 @@ class _Search:
             self.nodes = content.get("nodes", 0)
             if "stop" in content:
                 self.stop, self.status = Stop(content["stop"]), content["status"]
-                self.message = f"{self.engine.name} ended with {self.status!r}; the allocation is `greedy`'s."
+                self.message = f"{self.engine.name} ended with {self.status!r}; this is the best so far."
                 # An engine that contradicts the incumbent is not believed.
                 self.bound = math.inf if self.stop is Stop.ERROR else self.bound
             elapsed_s = seconds - self.request.started
