@@ -159,7 +159,7 @@ def faithful_model(demand: Demand, point: Incumbent, accuracy: float) -> Concret
     model.bandwidth_share = pyo.Var(
         model.clients,
         bounds=lambda _, m: (float(least_share[m]), 1.0),
-        initialize=lambda _, m: float(start.bandwidth_hz[m] / problem.bandwidth_hz),
+        initialize=lambda _, m: min(float(start.bandwidth_hz[m] / problem.bandwidth_hz), 1.0),
     )
     model.power_share = pyo.Var(
         model.clients,
