@@ -50,6 +50,18 @@ def incumbent(demand: Demand, tokens: IntArray, guess_s: float | None = None) ->
     return Incumbent(tokens, round_s, float(demand.utility(tokens).sum()) / round_s, slope)
 
 
+def fewest(demand: Demand) -> Incumbent:
+    """The fastest round of `min_tokens`; there is one on every instance that `diagnose` lets pass.
+
+    Raises:
+        ArithmeticError: rounding disagrees.
+    """
+    point = incumbent(demand, demand.problem.min_tokens)
+    if point is None:
+        raise ArithmeticError("the instance is infeasible by less than the rounding error of its limits")
+    return point
+
+
 def own_price(certificate: Certificate, point: Incumbent) -> float:
     """Price mu at which the bandwidth an incumbent uses is worth its STE; inf when time buys nothing."""
     charged_s = point.round_s - certificate.origin_s

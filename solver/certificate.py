@@ -43,6 +43,7 @@ class Reading(NamedTuple):
         round_s: tau, s.
         price: mu, retained attention per Hz s.
         slot_s: (M,) slot t_m, s.
+        charge: (M,) price of the area, retained attention per Hz s.
         choice: each client's best tokens.
         cost: (M,) c_m at the choice, Hz s.
         value: (M,) v_m.
@@ -52,6 +53,7 @@ class Reading(NamedTuple):
     round_s: float
     price: float
     slot_s: FloatArray
+    charge: FloatArray
     choice: Choice
     cost: FloatArray
     value: FloatArray
@@ -85,6 +87,19 @@ class Certificate:
     def read(self, round_s: float, price: float, guess: IntArray) -> Reading:
         """Best replies at a round time above all overheads; cost: one inner loop."""
         return self._read(round_s, self.demand.slot_s(round_s), price, guess, round_s - self.origin_s)
+
+    def at_deadlines(self, low: Reading, high: Reading) -> Reading | None:
+        """Best replies of each client at its deadline where that lies between two readings, else at `high`.
+
+        There the best count and v_m have their peaks. None where no deadline lies between; cost: one
+        inner loop.
+        """
+        crossing = (low.round_s < self._deadline_round_s) & (self._deadline_round_s < high.round_s)
+        if not crossing.any():
+            return None
+        charged_s = np.where(crossing, self._deadline_round_s, high.round_s) - self.origin_s
+        slot = np.where(crossing, self.problem.deadline_s, high.slot_s)
+        return self._read(high.round_s, slot, high.price, high.choice.tokens, charged_s)
 
     def lagrangian(self, reading: Reading) -> float:
         """L(tau), an upper bound on the attention retained within that round time, before rounding."""
@@ -141,6 +156,14 @@ class Certificate:
             value = np.where(self._first & (reading.round_s <= self._deadline_round_s), value, np.inf)
         return Tangent(value, slope)
 
+    def plane_value(self, anchor: Reading, tangent: Tangent) -> float:
+        """The planes' bound on the Lagrangian at their anchor, before rounding."""
+        return self._idle(anchor.price, anchor.round_s) + float(tangent.value.sum())
+
+    def plane_slope(self, anchor: Reading, tangent: Tangent) -> float:
+        """How fast that bound rises with the round time, 1/s."""
+        return anchor.price * self.problem.bandwidth_hz + float(tangent.slope.sum())
+
     def plane_bound(self, anchor: Reading, tangent: Tangent, other_s: float) -> float:
         """Upper bound on the STE between a reading and another round time, from its tangents alone; cheap."""
         span_s = abs(other_s - anchor.round_s)
@@ -190,21 +213,18 @@ class Certificate:
     def _read(
         self, round_s: float, slot: FloatArray, price: float, guess: IntArray, charged_s: float | FloatArray
     ) -> Reading:
-        choice = self.demand.choose(price * charged_s / slot, slot, guess)
+        charge = price * charged_s / slot
+        choice = self.demand.choose(charge, slot, guess)
         need = choice.area / slot
         cost = charged_s * need
         value = self.demand.utility(choice.tokens) - price * cost
-        return Reading(round_s, price, slot, choice, cost, value, float(need.sum()))
+        return Reading(round_s, price, slot, charge, choice, cost, value, float(need.sum()))
 
     def _majorant_raise(self, low: Reading, high: Reading) -> tuple[FloatArray, FloatArray]:
         """(M,) How far the chord or flat majorant exceeds v_m at either end."""
         widest, peak = np.maximum(low.choice.tokens, high.choice.tokens), np.maximum(low.value, high.value)
-        crossing = (low.round_s < self._deadline_round_s) & (self._deadline_round_s < high.round_s)
-        if crossing.any():
-            # The best count and v_m peak at the deadline; other clients are read at `high` again.
-            charged_s = np.where(crossing, self._deadline_round_s, high.round_s) - self.origin_s
-            slot = np.where(crossing, self.problem.deadline_s, high.slot_s)
-            middle = self._read(high.round_s, slot, high.price, high.choice.tokens, charged_s)
+        middle = self.at_deadlines(low, high)
+        if middle is not None:
             widest, peak = np.maximum(widest, middle.choice.tokens), np.maximum(peak, middle.value)
         bend = self._cost_slope(high, widest) - self._cost_slope(low, widest)
         sag = 0.25 * low.price * (high.round_s - low.round_s) * bend

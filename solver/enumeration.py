@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from .certificate import Certificate, Reading
 from .demand import Demand
-from .problem import FloatArray, IntArray
+from .problem import FloatArray, IntArray, Problem
 
 
 def surviving_tokens(
@@ -29,24 +29,21 @@ def surviving_tokens(
         limit: give up when more than this many partial vectors survive.
 
     Returns:
-        The vectors, or None beyond the limit. Cost: 2 M N closed forms plus the surviving vectors.
+        The vectors, or None beyond the limit. Cost: 2 M N closed forms (3 M N across deadlines) plus the
+        surviving vectors.
     """
     problem, demand = certificate.problem, certificate.demand
     clients, counts = problem.clients, np.arange(problem.tokens + 1)
-    need_high = _table(certificate, high.slot_s, counts) / high.slot_s[:, None]
-    tables = [_value(certificate, end, counts) for end in (low, high)]
+    area_high = _areas(demand, high.slot_s, counts)
+    need_high = area_high / high.slot_s[:, None]
+    tables = [_values(demand, low, _areas(demand, low.slot_s, counts)), _values(demand, high, area_high)]
+    above = list(tables)
     first = np.minimum(low.choice.tokens, high.choice.tokens)
     last = np.maximum(low.choice.tokens, high.choice.tokens)
-    deadline_s = problem.overhead_s + problem.deadline_s
-    crossing = (low.round_s < deadline_s) & (deadline_s < high.round_s)
-    above = list(tables)
-    if crossing.any():
-        round_s = np.where(crossing, deadline_s, high.round_s)
-        slot = np.where(crossing, problem.deadline_s, high.slot_s)
-        charged = high.price * (round_s - certificate.origin_s) / slot
-        middle = _charge(demand.retained, charged, _table(certificate, slot, counts))
-        above.append(middle)
-        last = np.maximum(last, _best(middle, problem.min_tokens))
+    middle = certificate.at_deadlines(low, high)
+    if middle is not None:
+        above.append(_values(demand, middle, _areas(demand, middle.slot_s, counts)))
+        last = np.maximum(last, middle.choice.tokens)
     rows = np.arange(clients)
     loss_above = np.min([_loss(table, last) for table in above], axis=0)
     loss_below = np.min([_loss(table, first) for table in tables], axis=0)
@@ -56,7 +53,7 @@ def surviving_tokens(
     options = [np.flatnonzero(row <= slack) for row in loss]
     if any(option.size == 0 for option in options):
         return np.empty((0, clients), dtype=np.int64)
-    same = _identical_to_previous(certificate)
+    same = _identical_to_previous(problem)
     order = sorted(rows, key=lambda m: (options[int(m)].size, m)) if not same.any() else list(rows)
     need_left = sum(float(need_high[m, options[m][0]]) for m in rows)
     vectors = np.empty((1, 0), dtype=np.int64)
@@ -99,26 +96,20 @@ def winners(demand: Demand, vectors: IntArray, target: float) -> NDArray[np.bool
     return np.asarray(need.sum(axis=1) <= problem.bandwidth_hz * (1 + 1e-9))
 
 
-def _table(certificate: Certificate, slot_s: FloatArray, counts: IntArray) -> FloatArray:
+def _areas(demand: Demand, slot_s: FloatArray, counts: IntArray) -> FloatArray:
     """(M, N + 1) area of every count for a slot."""
-    demand = certificate.demand
-    nats = demand.nats_per_token[:, None] * (counts + certificate.problem.extra_tokens)
+    nats = demand.nats_per_token[:, None] * (counts + demand.problem.extra_tokens)
     energy = np.broadcast_to(demand.energy_over_noise(slot_s)[:, None], nats.shape)
     empty = nats == 0
     area, _ = demand.kernel.area(np.where(empty, 1.0, nats).ravel(), energy.ravel())
     return np.where(empty, 0.0, area.reshape(nats.shape))
 
 
-def _value(certificate: Certificate, reading: Reading, counts: IntArray) -> FloatArray:
-    """(M, N + 1) f_m(K) - mu c_m(K) of every count at a reading."""
-    charged = reading.price * (reading.round_s - certificate.origin_s) / reading.slot_s
-    return _charge(certificate.demand.retained, charged, _table(certificate, reading.slot_s, counts))
-
-
-def _charge(retained: FloatArray, charged: FloatArray, area: FloatArray) -> FloatArray:
-    """Retained attention less the charge for the area; -inf where the tokens cannot be sent, free or not."""
+def _values(demand: Demand, reading: Reading, area: FloatArray) -> FloatArray:
+    """(M, N + 1) f_m(K) - mu c_m(K) at a reading; -inf where the tokens cannot be sent, free or not."""
     sendable = np.isfinite(area)
-    return np.where(sendable, retained - charged[:, None] * np.where(sendable, area, 0.0), -np.inf)
+    charged = reading.charge[:, None] * np.where(sendable, area, 0.0)
+    return np.where(sendable, demand.retained - charged, -np.inf)
 
 
 def _loss(values: FloatArray, best: IntArray) -> FloatArray:
@@ -128,17 +119,11 @@ def _loss(values: FloatArray, best: IntArray) -> FloatArray:
     return np.where(sendable, at_best - np.where(sendable, values, 0.0), np.inf)
 
 
-def _best(values: FloatArray, fewest: IntArray) -> IntArray:
-    """(M,) last maximiser of each row among counts >= `fewest`."""
-    allowed = np.where(np.arange(values.shape[1]) >= fewest[:, None], values, -np.inf)
-    return np.asarray(values.shape[1] - 1 - np.argmax(allowed[:, ::-1], axis=1))
-
-
-def _identical_to_previous(certificate: Certificate) -> NDArray[np.bool_]:
+def _identical_to_previous(problem: Problem) -> NDArray[np.bool_]:
     """(M,) whether a client equals the one before it, so that only ordered counts need listing."""
-    same = np.zeros(certificate.problem.clients, dtype=bool)
+    same = np.zeros(problem.clients, dtype=bool)
     same[1:] = True
-    for value in certificate.problem.as_dict().values():
+    for value in problem.as_dict().values():
         if isinstance(value, np.ndarray):
             equal = value[1:] == value[:-1]
             same[1:] &= equal if equal.ndim == 1 else equal.all(axis=1)

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from .ascent import Incumbent, incumbent
+from .ascent import Incumbent, fewest, incumbent
 from .demand import Demand
 from .problem import FloatArray, IntArray
 
@@ -18,17 +18,11 @@ SINGLE_MOVES: Final = 8
 
 
 def best_common_tokens(demand: Demand) -> Incumbent:
-    """The best of some common token counts, each raised to K_min; exists on every feasible instance.
-
-    Raises:
-        ArithmeticError: not even K_min fits.
-    """
+    """The best of some common token counts, each raised to K_min; see `fewest` for what it raises."""
     problem = demand.problem
     levels = np.unique(np.rint(np.geomspace(1, problem.tokens, LEVELS)).astype(np.int64))
-    points = [incumbent(demand, np.maximum(problem.min_tokens, level)) for level in levels]
-    feasible = [point for point in points if point is not None]
-    if not feasible:
-        raise ArithmeticError("the instance is infeasible by less than the rounding error of its limits")
+    points = [incumbent(demand, np.maximum(problem.min_tokens, level)) for level in levels[1:]]
+    feasible = [fewest(demand), *(point for point in points if point is not None)]
     return max(feasible, key=lambda point: point.ste)
 
 
@@ -44,12 +38,12 @@ def round_and_improve(demand: Demand, tokens: FloatArray, most: IntArray, guess_
         most: (M,) largest counts tried.
         guess_s: a guess of the round time, s.
     """
-    fewest = demand.problem.min_tokens
+    least = demand.problem.min_tokens
     counts = np.rint(tokens).astype(np.int64)
     point = incumbent(demand, counts, guess_s)
-    excess = np.floor(tokens).astype(np.int64) - fewest
+    excess = np.floor(tokens).astype(np.int64) - least
     while point is None:
-        point = incumbent(demand, fewest + excess, guess_s)
+        point = incumbent(demand, least + excess, guess_s)
         if not excess.any():
             break
         excess //= 2

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from ..ascent import Incumbent, ascend, incumbent, own_price
+from ..ascent import Incumbent, ascend, fewest, incumbent, own_price
 from ..certificate import Certificate, Reading, Tangent
 from ..checks import whole_number
 from ..clearing import clear
@@ -27,6 +27,9 @@ OPEN_STRIDE: Final = 0.02
 
 MOST_CLEARINGS: Final = 15
 """Round times tried when ascent settles nowhere."""
+
+LONGEST_DOWN: Final = 3.0
+"""Largest relative width of a stride towards shorter rounds, whose end may not be known."""
 
 FINEST: Final = 1e-5
 """Intervals of a relative width below this are not split any further."""
@@ -130,11 +133,9 @@ class _Search:
             given = incumbent(self.demand, tokens, guess_s)
             if given is not None:
                 return given
-        fewest = incumbent(self.demand, self.problem.min_tokens)
-        if fewest is None:
-            raise ArithmeticError("the instance is infeasible by less than the rounding error of its limits")
-        self.least_s = fewest.round_s
-        return fewest
+        first = fewest(self.demand)
+        self.least_s = first.round_s
+        return first
 
     def _ascend(self) -> Reading | None:
         enough = 0.3 * self.request.gap
@@ -150,7 +151,7 @@ class _Search:
         """
         logarithm = math.log(self.best.round_s)
         low, high = math.log(self._least_round_s()), math.log(self._most_s())
-        price = own_price(self.certificate, self.best)
+        price = self._usable(own_price(self.certificate, self.best))
         previous: tuple[float, float] | None = None
         readings: list[Reading] = []
         while len(readings) < MOST_CLEARINGS and high - low > FINEST and not self.request.expired():
@@ -175,12 +176,14 @@ class _Search:
 
     def _clear(self, round_s: float, price: float) -> Reading:
         """The market cleared at a round time, whose tokens are offered; the reading of lower Lagrangian."""
-        if not 0 < price < math.inf:
-            price = self.best.ste / self.problem.bandwidth_hz
-        both = clear(self.certificate, round_s, price, self.best.tokens, 0.1 * self.request.gap)
+        both = clear(self.certificate, round_s, self._usable(price), self.best.tokens, 0.1 * self.request.gap)
         for reading in both:
             self._offer(reading.choice.tokens, round_s)
         return min(both, key=self.certificate.lagrangian)
+
+    def _usable(self, price: float) -> float:
+        """The price, or one of the right magnitude where it is 0 or infinite."""
+        return price if 0 < price < math.inf else self.best.ste / self.problem.bandwidth_hz
 
     def _offer(self, tokens: IntArray, guess_s: float) -> None:
         candidate = incumbent(self.demand, tokens, guess_s)
@@ -193,13 +196,13 @@ class _Search:
         tangent = self.certificate.tangent(reading)
         if reading.round_s <= self.certificate.concave_until_s and not self._covers(reading, tangent):
             # Planes whose total rises exactly as fast as the incumbent's STE reach furthest.
-            slope = self._plane_slope(reading, tangent)
+            slope = self.certificate.plane_slope(reading, tangent)
             if slope > 0:
                 price = reading.price * self.best.ste / slope
                 reading = self.certificate.read(reading.round_s, price, reading.choice.tokens)
                 tangent = self.certificate.tangent(reading)
-        self._march_up(reading, tangent, max(self._most_s(), reading.round_s))
-        self._march_down(reading, tangent)
+        for upwards in (True, False):
+            self._march(reading, tangent, upwards)
 
     def _covers(self, anchor: Reading, tangent: Tangent) -> bool:
         """Whether the planes of one reading meet the target at all round times that matter."""
@@ -209,44 +212,40 @@ class _Search:
             return False
         return self._nothing_below(anchor.round_s / (1.0 + down))
 
-    def _march_up(self, anchor: Reading, tangent: Tangent, most_s: float) -> None:
+    def _march(self, anchor: Reading, tangent: Tangent, upwards: bool) -> None:
+        """Walk from a reading to an end of the axis in strides as long as their bounds allow."""
         shorten = 1.0
-        while anchor.round_s < most_s:
+        while not self._at_end(anchor.round_s, upwards):
             if self.request.expired():
-                self._leave_open(anchor.round_s, most_s, math.inf)
+                self._leave_open(
+                    anchor.round_s, self._most_s() if upwards else self._least_round_s(), math.inf
+                )
                 return
-            stride, planes = self._stride(anchor, tangent, upwards=True)
+            stride, planes = self._stride(anchor, tangent, upwards)
             stuck = stride * shorten < FINEST
-            reach_s = min(anchor.round_s * (1.0 + (OPEN_STRIDE if stuck else shorten * stride)), most_s)
+            stride = OPEN_STRIDE if stuck else shorten * stride
+            if upwards:
+                reach_s = min(anchor.round_s * (1.0 + stride), self._most_s())
+            else:
+                reach_s = anchor.round_s / (1.0 + min(stride, LONGEST_DOWN))
+                reach_s = max(reach_s, (self.least_s or 0.0) if planes else self._least_round_s())
             bound, reading = self._bound(anchor, tangent, reach_s, planes)
-            if not self._settle(anchor.round_s, reach_s, bound, stuck):
+            if bound <= self.target:
+                self.proved = max(self.proved, bound)
+            elif stuck:
+                self._leave_open(anchor.round_s, reach_s, bound)
+            else:
                 shorten *= 0.4
                 continue
-            if reach_s == most_s:
+            if self._at_end(reach_s, upwards):
                 return
             shorten = min(1.0, 2.0 * shorten)
             anchor = reading or self.certificate.read(reach_s, anchor.price, anchor.choice.tokens)
             tangent = self.certificate.tangent(anchor)
 
-    def _march_down(self, anchor: Reading, tangent: Tangent) -> None:
-        shorten = 1.0
-        while not self._nothing_below(anchor.round_s):
-            if self.request.expired():
-                self._leave_open(self._least_round_s(), anchor.round_s, math.inf)
-                return
-            stride, planes = self._stride(anchor, tangent, upwards=False)
-            stuck = stride * shorten < FINEST
-            reach_s = anchor.round_s / (1.0 + (OPEN_STRIDE if stuck else min(shorten * stride, 3.0)))
-            reach_s = max(reach_s, self._least_round_s() if not planes else self.least_s or 0.0)
-            bound, reading = self._bound(anchor, tangent, reach_s, planes)
-            if not self._settle(reach_s, anchor.round_s, bound, stuck):
-                shorten *= 0.4
-                continue
-            if self._nothing_below(reach_s):
-                return
-            shorten = min(1.0, 2.0 * shorten)
-            anchor = reading or self.certificate.read(reach_s, anchor.price, anchor.choice.tokens)
-            tangent = self.certificate.tangent(anchor)
+    def _at_end(self, round_s: float, upwards: bool) -> bool:
+        """Whether no better allocation has a round time above, or none at all one below."""
+        return round_s >= self._most_s() if upwards else self._nothing_below(round_s)
 
     def _nothing_below(self, round_s: float) -> bool:
         """Whether no allocation has a round time below this one."""
@@ -264,15 +263,19 @@ class _Search:
         """A round time beyond which even all attention gives no better STE."""
         return self.demand.most_retained / self.best.ste * (1 + 1e-9)
 
-    def _stride(self, anchor: Reading, tangent: Tangent, *, upwards: bool) -> tuple[float, bool]:
+    def _stride(self, anchor: Reading, tangent: Tangent, upwards: bool) -> tuple[float, bool]:
         """Relative width of the next interval that should meet the target, and whether planes give it."""
         target = self.target
         margin = 1.0 - self.certificate.lagrangian(anchor) / (target * anchor.round_s)
         chords = min(0.8 * math.sqrt(max(margin, 0.0) / CHORD_BEND), 10.0)
         if anchor.round_s > self.certificate.concave_until_s:
             return chords, False
-        margin = 0.98 * target + 0.02 * self.best.ste - self._plane_value(anchor, tangent) / anchor.round_s
-        adverse = (self._plane_slope(anchor, tangent) - target) * (1.0 if upwards else -1.0)
+        margin = (
+            0.98 * target
+            + 0.02 * self.best.ste
+            - self.certificate.plane_value(anchor, tangent) / anchor.round_s
+        )
+        adverse = (self.certificate.plane_slope(anchor, tangent) - target) * (1.0 if upwards else -1.0)
         if margin <= 0:
             planes = 0.0
         elif adverse <= 0:
@@ -281,13 +284,6 @@ class _Search:
             change = margin / adverse
             planes = change if upwards else change / max(1.0 - change, 1e-18)
         return max(planes, chords), planes > chords
-
-    def _plane_value(self, anchor: Reading, tangent: Tangent) -> float:
-        charge = anchor.price * self.problem.bandwidth_hz
-        return charge * (anchor.round_s - self.certificate.origin_s) + float(tangent.value.sum())
-
-    def _plane_slope(self, anchor: Reading, tangent: Tangent) -> float:
-        return anchor.price * self.problem.bandwidth_hz + float(tangent.slope.sum())
 
     def _bound(
         self, anchor: Reading, tangent: Tangent, other_s: float, planes: bool
@@ -300,16 +296,8 @@ class _Search:
         low, high = (anchor, other) if other_s > anchor.round_s else (other, anchor)
         return self.certificate.bound(low, high, anchor, tangent), other
 
-    def _settle(self, low_s: float, high_s: float, bound: float, stuck: bool) -> bool:
-        """Book an interval as proved or, when no stride can succeed, as open; False to try a shorter one."""
-        if bound <= self.target:
-            self.proved = max(self.proved, bound)
-            return True
-        if stuck:
-            self._leave_open(low_s, high_s, bound)
-        return stuck
-
-    def _leave_open(self, low_s: float, high_s: float, bound: float) -> None:
+    def _leave_open(self, one_s: float, other_s: float, bound: float) -> None:
+        low_s, high_s = sorted((one_s, other_s))
         bound = min(bound, self.demand.most_retained / low_s)
         heapq.heappush(self.open, (-bound, low_s, high_s))
 

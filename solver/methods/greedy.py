@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..ascent import Incumbent, incumbent
+from ..ascent import Incumbent, fewest, incumbent
 from ..certificate import Certificate
 from ..checks import real_number, whole_number
 from ..clearing import clear
@@ -41,11 +41,8 @@ def greedy(
     grid = whole_number("solver 'greedy'", "grid", grid, 3)
     demand = Demand(problem, select_kernel(kernel, problem.clients))
     certificate = Certificate(demand)
-    fewest = incumbent(demand, problem.min_tokens)
-    if fewest is None:
-        raise ArithmeticError("the instance is infeasible by less than the rounding error of its limits")
-    best = fewest
-    price, guess = fewest.ste / problem.bandwidth_hz, problem.min_tokens
+    best = first = fewest(demand)
+    price, guess = first.ste / problem.bandwidth_hz, problem.min_tokens
     trace: list[TracePoint] = []
 
     def offer(candidate: Incumbent | None) -> None:
@@ -63,15 +60,15 @@ def greedy(
         offer(candidate)
         return -math.inf if candidate is None else candidate.ste
 
-    offer(fewest)
+    offer(first)
     if request.start is not None:
         tokens = request.start.tokens.clip(problem.min_tokens, problem.tokens)
         offer(incumbent(demand, tokens))
-    low = math.log(fewest.round_s)
-    high = math.log(demand.most_retained / fewest.ste)
+    low = math.log(first.round_s)
+    high = math.log(demand.most_retained / first.ste)
     step = (high - low) / (grid - 1)
     stop = Stop.CONVERGED
-    heights = [fewest.ste]
+    heights = [first.ste]
     for k in range(1, grid):
         if request.expired():
             stop = Stop.TIME_LIMIT
