@@ -14,6 +14,7 @@ import numpy as np
 from numpy.random import Generator
 from scipy.special import ndtri
 
+from ..models.device import Architecture, forward_s
 from ..models.mobility import takes_part
 from ..models.wireless import Cell, Clients, channel_gain, drop, mean_gain, standing_time_s
 from ..solver import Problem
@@ -42,9 +43,8 @@ a third to two thirds of the attention."""
 FORWARD_FLOP_PER_IMAGE: Final = 6.05e9
 """Patch embedding and two blocks of ViT-B/16 at 224 px."""
 
-FLOP_PER_CYCLE_AND_CORE: Final = 256.0
-
-CLIENT_HALF_BITS: Final = 32 * 14_918_400
+VIT_B16: Final = Architecture()
+CLIENT_HALF_BITS: Final = 32 * (VIT_B16.embedding_parameters + 2 * VIT_B16.block_parameters)
 """Patch embedding and two blocks of ViT-B/16 in single precision."""
 
 DOWNLINK_POWER_W: Final = 1.0
@@ -163,7 +163,7 @@ def before_upload_s(setting: Setting, devices: Devices, clients: Clients) -> Flo
     cores = rng.integers(4, 7, setting.clients)
     clock_hz = rng.uniform(1.0e9, 1.5e9, setting.clients)
     flop = devices.batch * FORWARD_FLOP_PER_IMAGE
-    return uplink_s(CLIENT_HALF_BITS, rate) + flop / (cores * clock_hz * FLOP_PER_CYCLE_AND_CORE)
+    return uplink_s(CLIENT_HALF_BITS, rate) + forward_s(flop, cores, clock_hz)
 
 
 def attention(setting: Setting, devices: Devices, steepness: tuple[float, float] = STEEPNESS) -> FloatArray:

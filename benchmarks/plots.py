@@ -45,12 +45,9 @@ def save_plots(rows: Sequence[Row], known: Mapping[str, Known], output: Path) ->
         MissingDependencyError: matplotlib is not installed.
         FileFormatError: the folder cannot be written.
     """
-    try:
-        from matplotlib import rc_context
-    except ImportError as error:
-        raise MissingDependencyError(
-            "bench", "no package matplotlib", "an installation with it", 'Run pip install "stsflora[plot]"'
-        ) from error
+    require_matplotlib("bench")
+    from matplotlib import rc_context
+
     ran = [row for row in rows if not row.skipped and row.fingerprint]
     styles = _styles(list(by_label(ran)))
     drawn = []
@@ -65,11 +62,26 @@ def save_plots(rows: Sequence[Row], known: Mapping[str, Known], output: Path) ->
         for name, draw in pictures.items():
             figure = draw(ran, known, styles)
             if figure is not None:
-                buffer = io.BytesIO()
-                figure.savefig(buffer, format="png", dpi=150)
-                write_atomically(output / name, buffer.getvalue())
+                save_figure(figure, output / name)
                 drawn.append(name)
     return drawn
+
+
+def require_matplotlib(who: str) -> None:
+    """Raise MissingDependencyError unless matplotlib can be imported."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(
+            who, "no package matplotlib", "an installation with it", 'Run pip install "stsflora[plot]"'
+        ) from error
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure into a PNG file, atomically. Raises FileFormatError."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    write_atomically(path, buffer.getvalue())
 
 
 def family_figure(rows: Sequence[Row], known: Mapping[str, Known], styles: Style) -> Figure | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -10,10 +9,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Final
 
-from ..benchmarks.plots import COLOURS, LINES, MARKERS
+from ..benchmarks.plots import COLOURS, LINES, MARKERS, require_matplotlib, save_figure
 from ..benchmarks.report import TextTable, seconds_text
-from ..solver import MissingDependencyError
-from ..solver.file_access import write_atomically
 from .checkpoint import RoundLog
 from .config import Config
 
@@ -116,12 +113,9 @@ def save_curves(runs: Runs, path: Path) -> None:
         MissingDependencyError: matplotlib is not installed.
         FileFormatError: the folder cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError(
-            "finetune", "no package matplotlib", "an installation with it", 'Run pip install "stsflora[plot]"'
-        ) from error
+    require_matplotlib("finetune")
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(9.0, 3.9), layout="constrained", facecolor="white")
     by_round, by_air = figure.subplots(1, 2, sharey=True)
     for number, (label, logs) in enumerate(runs.items()):
@@ -145,9 +139,7 @@ def save_curves(runs: Runs, path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     handles, names = by_round.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
-    write_atomically(path, buffer.getvalue())
+    save_figure(figure, path)
 
 
 def _line(label: str, logs: Sequence[RoundLog], target: float) -> tuple[str, ...]:

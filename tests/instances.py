@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
+from scipy.optimize import LinearConstraint, milp
 
 from stsflora.solver import Allocation, Problem
 from stsflora.solver.demand import Demand
@@ -78,6 +79,28 @@ def brute_force(problem: Problem) -> tuple[float, tuple[int, ...]]:
         kept = sum(float(row[:count].sum()) for row, count in zip(problem.importance, counts, strict=True))
         best = max(best, (kept / round_s, counts))
     return best
+
+
+def knapsack(problem: Problem, round_s: float) -> float:
+    """F(tau): most attention within a round time, as a multiple-choice knapsack by HiGHS."""
+    demand = Demand(problem)
+    counts = range(problem.tokens + 1)
+    need = np.stack([demand.bandwidth_hz(np.full(problem.clients, k), round_s) for k in counts], axis=1)
+    allowed = np.isfinite(need) & (np.arange(problem.tokens + 1) >= problem.min_tokens[:, None])
+    rows, columns = np.nonzero(allowed)
+    pick_one = (rows == np.arange(problem.clients)[:, None]).astype(float)
+    result = milp(
+        -demand.retained[rows, columns],
+        integrality=np.ones(rows.size),
+        bounds=(0, 1),
+        constraints=[
+            LinearConstraint(pick_one, 1, 1),
+            LinearConstraint(need[rows, columns][None] / problem.bandwidth_hz, ub=1.0),
+        ],
+        options={"mip_rel_gap": 1e-10},
+    )
+    assert result.success, result.message
+    return -float(result.fun)
 
 
 def bisect_bandwidth_hz(

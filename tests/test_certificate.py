@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from instances import feasible_problem
-from scipy.optimize import LinearConstraint, milp
+from instances import feasible_problem, knapsack
 
 from stsflora.benchmarks.families import families, family
 from stsflora.solver import Problem, solve
@@ -19,28 +18,6 @@ from stsflora.solver.demand import Demand
 from stsflora.solver.enumeration import surviving_tokens, winners
 
 FEASIBLE = [name for name in families() if name != "infeasible"]
-
-
-def knapsack(problem: Problem, round_s: float) -> float:
-    """F(tau): most attention within a round time, as a multiple-choice knapsack by HiGHS."""
-    demand = Demand(problem)
-    counts = range(problem.tokens + 1)
-    need = np.stack([demand.bandwidth_hz(np.full(problem.clients, k), round_s) for k in counts], axis=1)
-    allowed = np.isfinite(need) & (np.arange(problem.tokens + 1) >= problem.min_tokens[:, None])
-    rows, columns = np.nonzero(allowed)
-    pick_one = (rows == np.arange(problem.clients)[:, None]).astype(float)
-    result = milp(
-        -demand.retained[rows, columns],
-        integrality=np.ones(rows.size),
-        bounds=(0, 1),
-        constraints=[
-            LinearConstraint(pick_one, 1, 1),
-            LinearConstraint(need[rows, columns][None] / problem.bandwidth_hz, ub=1.0),
-        ],
-        options={"mip_rel_gap": 1e-10},
-    )
-    assert result.success, result.message
-    return -float(result.fun)
 
 
 @pytest.mark.parametrize("name", FEASIBLE)

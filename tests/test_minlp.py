@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from instances import brute_force, feasible_problem
-from scipy.optimize import LinearConstraint, milp
+from instances import brute_force, feasible_problem, knapsack
 
 from stsflora.benchmarks.families import families, family
 from stsflora.solver import (
@@ -72,28 +71,6 @@ def test_bounds_hold_on_hostile_instances() -> None:
         assert result.ste <= best * (1 + 4e-6)
 
 
-def multiple_choice(problem: Problem, round_s: float) -> float:
-    """Most attention at a fixed round time by HiGHS: one binary per client and token count."""
-    demand = Demand(problem)
-    counts = range(problem.tokens + 1)
-    need = np.stack(
-        [demand.bandwidth_hz(np.full(problem.clients, count), round_s) for count in counts], axis=1
-    )
-    allowed = np.isfinite(need) & (np.array(counts) >= problem.min_tokens[:, None])
-    rows, columns = np.nonzero(allowed)
-    result = milp(
-        -demand.retained[rows, columns],
-        integrality=np.ones(rows.size),
-        bounds=(0, 1),
-        constraints=[
-            LinearConstraint((rows == np.arange(problem.clients)[:, None]).astype(float), 1, 1),
-            LinearConstraint(need[rows, columns][None] / problem.bandwidth_hz, ub=1.0),
-        ],
-        options={"mip_rel_gap": 1e-9},
-    )
-    return -float(result.fun)
-
-
 @pytest.mark.parametrize("name", ["paper", "round_time"])
 def test_the_discretised_program_agrees(name: str) -> None:
     """At the optimal round time it gives the same attention, at others nothing above the bound."""
@@ -102,9 +79,9 @@ def test_the_discretised_program_agrees(name: str) -> None:
     assert result.quality is Quality.OPTIMAL
     assert result.evaluation is not None
     round_s = result.evaluation.round_s * (1 + 1e-9)
-    assert multiple_choice(problem, round_s) / round_s >= result.ste * (1 - 1e-8)
+    assert knapsack(problem, round_s) / round_s >= result.ste * (1 - 1e-8)
     for other_s in np.append(round_s, round_s * np.geomspace(0.9, 1.2, 8)):
-        assert multiple_choice(problem, other_s) / other_s <= result.bound * (1 + 1e-9)
+        assert knapsack(problem, other_s) / other_s <= result.bound * (1 + 1e-9)
 
 
 def place(model: Any, problem: Problem, centre: IntArray, tokens: IntArray) -> None:
