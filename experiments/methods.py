@@ -117,7 +117,11 @@ class Shared:
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Images and labels on the device."""
-        return self.images.normalised(index).to(self.device), self.images.labels[index].to(self.device)
+        return self.images.normalised(index).to(self.device), self.labels(index)
+
+    def labels(self, index: Tensor) -> Tensor:
+        """Labels on the device."""
+        return self.images.labels[index].to(self.device)
 
     def autocast(self) -> AbstractContextManager[None]:
         """Mixed precision on a GPU, none on a CPU."""
@@ -355,7 +359,7 @@ class OneWay(ServerMethod):
             self.optimiser.zero_grad()
             for work, share, own in zip(works, shares, parts, strict=True):
                 assert work.arrived is not None
-                _, labels = self.shared.batch(work.index[own[step]])
+                labels = self.shared.labels(work.index[own[step]])
                 tokens, valid = work.arrived.tokens[own[step]], work.arrived.valid[own[step]]
                 with self.shared.autocast():
                     loss = loss_of(self.shared.halves.server(tokens, valid), labels, work.client)
