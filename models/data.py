@@ -5,6 +5,7 @@ All are read into memory as uint8. Files from outside are untrusted: no pickle, 
 
 from __future__ import annotations
 
+import inspect
 import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -227,13 +228,22 @@ def _from_torchvision(name: str, size_px: int) -> Dataset:
             "load_data", f"torchvision:{name:.40}", "a class of torchvision.datasets", "Check it"
         )
     cache = str(Path.home() / ".cache" / "stsflora" / "torchvision")
+    by_flag = (
+        "train" in inspect.signature(kind).parameters
+    )  # CIFAR and MNIST say train=True, others split="train"
+    choices = [{"train": True}, {"train": False}] if by_flag else [{"split": "train"}, {"split": "test"}]
     try:
-        by_split = [kind(cache, split=part, download=True) for part in ("train", "test")]
-    except TypeError:  # CIFAR and MNIST say train=True instead
-        by_split = [kind(cache, train=part, download=True) for part in (True, False)]
+        parts = [list(kind(cache, download=True, **choice)) for choice in choices]
+    except TypeError as error:
+        raise OptionError(
+            "load_data",
+            f"torchvision:{name:.40}, which takes other arguments ({error!s:.60})",
+            "a class that downloads labelled images, such as Flowers102 or CIFAR10",
+            "Save it as an image folder",
+        ) from error
     except (OSError, RuntimeError) as error:
         raise _unreachable(f"torchvision:{name}", error) from error
-    return _from_pairs(name, [list(part) for part in by_split], size_px)
+    return _from_pairs(name, parts, size_px)
 
 
 def _from_hugging_face(name: str, size_px: int) -> Dataset:
@@ -245,7 +255,14 @@ def _from_hugging_face(name: str, size_px: int) -> Dataset:
         sets: Any = load_dataset(name)
     except Exception as error:  # the package raises many kinds of its own
         raise _unreachable(f"hf:{name}", error) from error
-    test = next(part for part in ("test", "validation", "train") if part in sets)
+    test = next((part for part in ("test", "validation") if part in sets), None)
+    if test is None or "train" not in sets:
+        raise FileFormatError(
+            f"data {f'hf:{name}'!r}",
+            f"parts {', '.join(map(str, sets)):.60}",
+            "a part train, and a part test or validation",
+            "Choose a data set that is split",
+        )
     columns = sets["train"].column_names
     picture = next((c for c in columns if c in {"image", "img"}), columns[0])
     label = next((c for c in columns if c in {"label", "labels", "fine_label"}), columns[-1])
@@ -255,7 +272,9 @@ def _from_hugging_face(name: str, size_px: int) -> Dataset:
 
 
 def _from_pairs(name: str, parts: Sequence[Sequence[tuple[Any, int]]], size_px: int) -> Dataset:
-    classes = 1 + max(int(label) for part in parts for _, label in part)
+    if not all(isinstance(label, int | np.integer) for part in parts for _, label in part):
+        raise _malformed(Path(name), "labels that are no whole numbers")
+    classes = 1 + max((int(label) for part in parts for _, label in part), default=0)
     train, test = (
         _images(
             (picture for picture, _ in part),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from safetensors.torch import save_file
 from stsflora.models.backbone import create, digits_vit, small_vit
 from stsflora.models.data import Images, digits, load_data
 from stsflora.models.partition import dirichlet_partition, iid_partition
-from stsflora.solver import FileFormatError, OptionError, ProblemError
+from stsflora.solver import FileFormatError, MissingDependencyError, OptionError, ProblemError
 
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
 
@@ -128,6 +130,112 @@ def test_images_check_themselves():
         Images(pixels, torch.zeros(3, dtype=torch.int64), 2)
     with pytest.raises(OptionError, match="labels 0 to 2; allowed: 0 to 1"):
         Images(pixels, torch.tensor([0, 2]), 2)
+
+
+# public sets by name, behind stand-ins for the packages that fetch them
+
+
+def pairs(count, label=int):
+    return [(Image.new("RGB", (20, 12), (10 * k, 0, 0)), label(k % 2)) for k in range(count)]
+
+
+class BySplit:
+    def __new__(cls, root, split="train", download=False):
+        assert download
+        return pairs({"train": 6, "test": 4}[split])
+
+
+class ByFlag:
+    def __new__(cls, root, train=True, download=False):
+        assert download
+        return pairs(6 if train else 4)
+
+
+class Offline:
+    def __new__(cls, root, split="train", download=False):
+        raise RuntimeError("no route to host")
+
+
+class Unsplit:
+    def __new__(cls, root, download=False):
+        return pairs(4)
+
+
+@pytest.fixture
+def torchvision(monkeypatch):
+    kinds = {kind.__name__: kind for kind in (BySplit, ByFlag, Offline, Unsplit)}
+    monkeypatch.setitem(sys.modules, "torchvision", SimpleNamespace(datasets=SimpleNamespace(**kinds)))
+
+
+@pytest.mark.parametrize("name", ["BySplit", "ByFlag"])
+def test_torchvision_sets_are_read_by_name(torchvision, name):
+    found = load_data(f"torchvision:{name}", 8)
+    assert (len(found.train), len(found.test), found.classes, found.name) == (6, 4, 2, name)
+    assert found.train.pixels[3, 0].float().mean() == pytest.approx(30, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "said"),
+    [
+        ("Nothing", OptionError, "a class of torchvision.datasets"),
+        ("Offline", FileFormatError, "no route to host"),
+        ("Unsplit", OptionError, "takes other arguments"),
+    ],
+)
+def test_torchvision_sets_that_cannot_be_read_say_why(torchvision, name, kind, said):
+    with pytest.raises(kind, match=said):
+        load_data(f"torchvision:{name}", 8)
+
+
+class Table(list):
+    """Rows with named columns, as Hugging Face's data sets are."""
+
+    @property
+    def column_names(self):
+        return list(self[0])
+
+
+def table(count, label=int):
+    return Table({"image": picture, "label": number} for picture, number in pairs(count, label))
+
+
+def hugging_face(monkeypatch, sets):
+    def load_dataset(name):
+        if sets is None:
+            raise ConnectionError("no route to host")
+        return sets
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+
+
+@pytest.mark.parametrize("test", ["test", "validation"])
+def test_hugging_face_sets_are_read_by_name(monkeypatch, test):
+    hugging_face(monkeypatch, {"train": table(6), test: table(4)})
+    found = load_data("hf:someone/flowers", 8)
+    assert (len(found.train), len(found.test), found.classes) == (6, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("sets", "said"),
+    [
+        (None, "no route to host"),
+        ({"train": table(6)}, "a part test or validation"),
+        ({"train": table(6, str), "test": table(4, str)}, "no whole numbers"),
+    ],
+)
+def test_hugging_face_sets_that_cannot_be_read_say_why(monkeypatch, sets, said):
+    hugging_face(monkeypatch, sets)
+    with pytest.raises(FileFormatError, match=said):
+        load_data("hf:someone/flowers", 8)
+
+
+@pytest.mark.parametrize(
+    ("source", "module"), [("torchvision:CIFAR10", "torchvision"), ("hf:a/b", "datasets")]
+)
+def test_without_the_package_that_fetches_a_set_it_is_named(monkeypatch, source, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingDependencyError, match=f"pip install {module}"):
+        load_data(source, 8)
 
 
 # partitions
