@@ -54,7 +54,7 @@ class Allocation:
                     "whole numbers >= 0" if whole else "finite and >= 0",
                     "Repair the method that made it",
                 )
-            array = array.astype(np.int64 if whole else np.float64)
+            array = array.astype(np.int64 if whole else np.float64, copy=False)  # `array` is a copy
             array.flags.writeable = False
             arrays[name] = array
         if len({array.shape for array in arrays.values()}) != 1:

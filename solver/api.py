@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -23,7 +22,7 @@ from .evaluation import Evaluation, evaluate
 from .feasibility import diagnose
 from .problem import Problem
 from .registry import Answer, Request, lookup
-from .result import Quality, Result, Stop
+from .result import Quality, Result, Stop, relative_gap
 from .tolerances import BOUND_CONTRADICTION, OPTIMALITY
 
 
@@ -54,9 +53,11 @@ def solve(
         A Result whose figures come from `evaluate`; a feasible allocation unless `quality` says otherwise.
 
     Raises:
-        ProblemError, OptionError, UnknownNameError, MissingDependencyError, AllocationError,
-        FileFormatError: the call is wrong. An infeasible instance or a failing engine is a result,
-        unless `throw`.
+        ProblemError, OptionError, UnknownNameError, MissingDependencyError: the call is wrong.
+        AllocationError: `start` does not fit the problem.
+        FileFormatError: an option names a file that cannot be written.
+        InfeasibleError, SolverFailedError: with `throw`; without, an infeasible instance or a failing engine
+            is a result.
     """
     if not isinstance(problem, Problem):
         raise ProblemError(
@@ -173,7 +174,15 @@ def _judge(
     if evaluation is not None and evaluation.feasible and bound < evaluation.ste * (1 - BOUND_CONTRADICTION):
         message = f"{message} The claimed bound {bound:.9g} is below the STE and is withdrawn.".strip()
         bound = math.inf
-    result = Result(
+    if evaluation is None:
+        quality = Quality.NONE
+    elif not evaluation.feasible:
+        quality = Quality.INFEASIBLE
+    elif relative_gap(evaluation.ste, bound) <= request.gap:
+        quality = Quality.OPTIMAL
+    else:
+        quality = Quality.STATIONARY if answer.stationary else Quality.FEASIBLE
+    return Result(
         problem=problem,
         solver=solver,
         allocation=answer.allocation,
@@ -181,7 +190,7 @@ def _judge(
         bound=bound,
         asked_gap=request.gap,
         stop=stop,
-        quality=Quality.NONE,
+        quality=quality,
         seconds=seconds,
         trace=answer.trace,
         stats=answer.stats,
@@ -189,12 +198,3 @@ def _judge(
         claimed_bound=answer.bound,
         message=message,
     )
-    if evaluation is None:
-        quality = Quality.NONE
-    elif not evaluation.feasible:
-        quality = Quality.INFEASIBLE
-    elif result.gap <= request.gap:
-        quality = Quality.OPTIMAL
-    else:
-        quality = Quality.STATIONARY if answer.stationary else Quality.FEASIBLE
-    return replace(result, quality=quality)

@@ -25,15 +25,15 @@ Every bound is raised by a first-order bound of the floating-point errors in it 
 from __future__ import annotations
 
 import math
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from .demand import Demand
 from .kernel import Choice
+from .planes import Planes
 from .problem import FloatArray, IntArray
-
-EPSILON: Final = float(np.finfo(np.float64).eps)
+from .tolerances import EPSILON
 
 
 class Reading(NamedTuple):
@@ -156,24 +156,33 @@ class Certificate:
             value = np.where(self._first & (reading.round_s <= self._deadline_round_s), value, np.inf)
         return Tangent(value, slope)
 
-    def plane_value(self, anchor: Reading, tangent: Tangent) -> float:
-        """The planes' bound on the Lagrangian at their anchor, before rounding."""
-        return self._idle(anchor.price, anchor.round_s) + float(tangent.value.sum())
-
-    def plane_slope(self, anchor: Reading, tangent: Tangent) -> float:
-        """How fast that bound rises with the round time, 1/s."""
-        return anchor.price * self.problem.bandwidth_hz + float(tangent.slope.sum())
-
-    def plane_bound(self, anchor: Reading, tangent: Tangent, other_s: float) -> float:
-        """Upper bound on the STE between a reading and another round time, from its tangents alone; cheap."""
-        span_s = abs(other_s - anchor.round_s)
-        condition = 1.0 + 1.0 / anchor.choice.root
+    def planes(self, anchor: Reading, tangent: Tangent) -> Planes:
+        """The sum of a reading's tangents; its value is inf where not every client has one."""
         rounding = (self.problem.tokens + 64) * EPSILON
-        idle = self._idle(anchor.price, other_s)
-        there = idle + float(tangent.value.sum()) + float(tangent.slope.sum()) * (other_s - anchor.round_s)
-        there += self._rounding(anchor) + rounding * idle
-        there += rounding * float((tangent.slope * condition).sum()) * span_s
-        return max(self._ratio(anchor, tangent.value), there / other_s)
+        idle_per_s = anchor.price * self.problem.bandwidth_hz
+        condition = 1.0 + 1.0 / anchor.choice.root
+        return Planes(
+            anchor.round_s,
+            self._idle(anchor.price, anchor.round_s) + float(tangent.value.sum()),
+            idle_per_s + float(tangent.slope.sum()),
+            self._rounding(anchor),
+            rounding * (idle_per_s + float((tangent.slope * condition).sum())),
+        )
+
+    def touch(self, round_s: float, price: float, guess: IntArray) -> tuple[IntArray, Planes]:
+        """Best replies and the sum of their tangents: `read`, `tangent` and `planes`; one pass if compiled.
+
+        For round times after the overhead and up to `concave_until_s`. Cost: one inner loop.
+        """
+        demand = self.demand
+        if demand.kernel.touch is not None:
+            return demand.kernel.touch(
+                self.problem, demand.nats_per_token, demand.gain_over_noise, round_s, price, guess
+            )
+        reading = self.read(round_s, price, guess)
+        if not math.isfinite(reading.need_hz):
+            return reading.choice.tokens, Planes(round_s, math.inf, 0.0, 0.0, 0.0)
+        return reading.choice.tokens, self.planes(reading, self.tangent(reading))
 
     def bound(self, low: Reading, high: Reading, anchor: Reading, tangent: Tangent) -> float:
         """Upper bound on the STE between two readings of one price, with each client's lower majorant.

@@ -101,6 +101,10 @@ class Demand:
 
     def total_and_slope(self, tokens: IntArray | FloatArray, round_s: float) -> tuple[float, float]:
         """Total bandwidth need, Hz, and its derivative in the round time, Hz/s; (inf, -inf) if unmet."""
+        if self.kernel.total_and_slope is not None:
+            return self.kernel.total_and_slope(
+                self.problem, self.nats_per_token, self.gain_over_noise, tokens, round_s
+            )
         slot = self.slot_s(round_s)
         if slot.min() <= 0:
             return math.inf, -math.inf

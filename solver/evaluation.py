@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from . import ste
 from .allocation import Allocation
@@ -70,15 +70,15 @@ def evaluate(problem: Problem, allocation: Allocation) -> Evaluation:
     uplink = ste.uplink_s(bits, rate)
     energy = ste.energy_j(power, uplink)
     kept = ste.retained(problem.importance, tokens)
-    round_s = float(np.max(problem.overhead_s + uplink))
+    round_s = float((problem.overhead_s + uplink).max())
     violations = {
-        "bandwidth": _excess(bandwidth.sum(), problem.bandwidth_hz),
+        "bandwidth": max(0.0, float(bandwidth.sum()) / problem.bandwidth_hz - 1.0),
         "power": _excess(power, problem.max_power_w),
         "energy": _excess(energy, problem.max_energy_j),
         "deadline": _excess(uplink, problem.deadline_s),
-        "min_tokens": float(np.max(np.maximum(problem.min_tokens - tokens, 0) / problem.min_tokens)),
-        "max_tokens": _excess(tokens, problem.tokens),
-        "rate": 0.0 if np.isfinite(round_s) else np.inf,
+        "min_tokens": max(0.0, 1.0 - float((tokens / problem.min_tokens).min())),
+        "max_tokens": max(0.0, int(tokens.max()) / problem.tokens - 1.0),
+        "rate": 0.0 if math.isfinite(round_s) else math.inf,
     }
     return Evaluation(
         ste=float(kept.sum() / round_s),
@@ -90,9 +90,8 @@ def evaluate(problem: Problem, allocation: Allocation) -> Evaluation:
     )
 
 
-def _excess(values: ArrayLike, limits: ArrayLike) -> float:
+def _excess(values: FloatArray, limits: FloatArray) -> float:
     """Largest (value - limit) / limit, at least 0; an infinite limit is never exceeded."""
-    value, limit = np.asarray(values, dtype=np.float64), np.asarray(limits, dtype=np.float64)
-    if value.max() == np.inf:
-        value = np.where(np.isinf(limit), 0.0, value)
-    return max(0.0, float(np.max(value / limit)) - 1.0)
+    with np.errstate(invalid="ignore"):
+        ratio = values / limits
+    return max(0.0, float(np.fmax.reduce(ratio)) - 1.0)  # passes over inf / inf

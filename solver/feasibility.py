@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from .bandwidth import least_area
-from .problem import Problem
+from .problem import FloatArray, Problem
 from .result import Diagnosis
+
+LONGEST_S: Final = 1e100
+"""Stands for no deadline: a slot in which the wideband limit is reached in float64."""
 
 
 def diagnose(problem: Problem) -> Diagnosis | None:
@@ -17,13 +22,15 @@ def diagnose(problem: Problem) -> Diagnosis | None:
     together: the bandwidths that meet the deadlines with the fewest tokens add up to more than there
     is; clients without a deadline need arbitrarily little, but not nothing.
 
-    The largest set that fits takes clients by least bandwidth need. Cost: O(M log M) when infeasible,
-    one evaluation of the closed form otherwise.
+    The largest set that fits takes clients by least bandwidth need. Cost: O(M log M) when infeasible, one
+    evaluation of the rate where equal bandwidths prove that all is well, one of the closed form otherwise.
     """
     nats = problem.bits_per_token * np.log(2.0) * (problem.min_tokens + problem.extra_tokens)
     noise_over_gain = problem.noise_w_per_hz / problem.gain
     until_deadline = problem.max_power_w * problem.deadline_s
     energy = np.minimum(until_deadline, problem.max_energy_j)
+    if _equal_shares_suffice(problem, nats, energy / noise_over_gain):
+        return None
     needed = nats * noise_over_gain
     alone = needed >= energy * (1 - 1e-12)
     timed = np.isfinite(problem.deadline_s)
@@ -37,7 +44,8 @@ def diagnose(problem: Problem) -> Diagnosis | None:
     if need.sum() <= budget:
         return None
     order = np.argsort(need, kind="stable")
-    fits = order[np.cumsum(need[order]) <= budget]
+    # Sums in another order may differ by rounding: somebody is left out all the same.
+    fits = order[np.cumsum(need[order]) <= budget][: problem.clients - 1]
     clients_that_fit = tuple(sorted(int(m) for m in fits))
     if alone.any():
         broken = np.flatnonzero(alone)
@@ -59,3 +67,9 @@ def diagnose(problem: Problem) -> Diagnosis | None:
         unit="Hz",
         clients_that_fit=clients_that_fit,
     )
+
+
+def _equal_shares_suffice(problem: Problem, nats: FloatArray, energy_over_noise: FloatArray) -> bool:
+    """Whether every payload arrives by its deadline, with room to spare, on the bandwidth W / M."""
+    area = np.minimum(problem.deadline_s, LONGEST_S) * (problem.bandwidth_hz / problem.clients)
+    return bool((area * np.log1p(energy_over_noise / area) > nats * (1 + 1e-9)).all())

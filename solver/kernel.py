@@ -11,10 +11,11 @@ import numpy as np
 
 from .bandwidth import least_area
 from .errors import MissingDependencyError, OptionError
+from .planes import Planes
 from .problem import FloatArray, IntArray, Problem
 
 NUMBA_PAYS: Final = 500
-"""Clients up to which numba is faster; `stsflora bench --suite speed` measures it."""
+"""Clients up to which numba is faster throughout; `stsflora bench --suite speed` measures it."""
 
 
 class Choice(NamedTuple):
@@ -36,21 +37,30 @@ class Kernel:
     """One implementation of the inner loop.
 
     Attributes:
-        name: "numpy" or "numba".
+        name: "numpy", "numba" or "numpy and numba".
         area: `bandwidth.least_area` for one-dimensional arrays.
         choose: `choose_tokens`.
+        total_and_slope: `Demand.total_and_slope` in one pass over the clients, if there is such.
+        touch: likewise `Certificate.touch`.
     """
 
     name: str
     area: Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
     choose: Callable[[Problem, FloatArray, FloatArray, FloatArray, IntArray], Choice]
+    total_and_slope: (
+        Callable[[Problem, FloatArray, FloatArray, IntArray | FloatArray, float], tuple[float, float]] | None
+    ) = None
+    touch: (
+        Callable[[Problem, FloatArray, FloatArray, float, float, IntArray], tuple[IntArray, Planes]] | None
+    ) = None
 
 
 def select_kernel(name: str, clients: int) -> Kernel:
     """The kernel called "numpy" or "numba"; "auto" takes numba for up to `NUMBA_PAYS` clients if installed.
 
-    Both give the same answers. numba saves the overhead of many short arrays; on long ones the vector
-    instructions of numpy's logarithm are as fast.
+    All give the same answers. numba saves the overhead of many short arrays; on long ones the vector
+    instructions of numpy's logarithm are as fast, and "auto" takes the compiled `touch` alone, which needs
+    fewer logarithms.
 
     Raises:
         OptionError: another name.
@@ -66,11 +76,15 @@ def select_kernel(name: str, clients: int) -> Kernel:
             "an installation with numba",
             'Run pip install "stsflora[fast]"',
         )
-    if name == "numpy" or not installed or (name == "auto" and clients > NUMBA_PAYS):
+    if name == "numpy" or not installed:
         return NUMPY_KERNEL
     from . import compiled
 
-    return Kernel("numba", compiled.least_area, compiled.choose_tokens)
+    if name == "auto" and clients > NUMBA_PAYS:
+        return Kernel("numpy and numba", least_area, choose_tokens, None, compiled.touch)
+    return Kernel(
+        "numba", compiled.least_area, compiled.choose_tokens, compiled.total_and_slope, compiled.touch
+    )
 
 
 def choose_tokens(

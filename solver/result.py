@@ -44,6 +44,11 @@ class Quality(StrEnum):
     OPTIMAL = "optimal"
 
 
+def relative_gap(ste: float, bound: float) -> float:
+    """Proved relative distance of a feasible STE to the optimum; inf when undefined."""
+    return max(bound / ste - 1.0, 0.0) if ste > 0 else math.inf
+
+
 @dataclass(frozen=True)
 class Diagnosis:
     """Proof that an instance has no feasible point (P6).
@@ -136,9 +141,9 @@ class Result:
     @property
     def gap(self) -> float:
         """Proved relative distance to the optimum, bound / ste - 1; inf when undefined."""
-        if self.evaluation is None or not self.evaluation.feasible or self.evaluation.ste <= 0:
+        if self.evaluation is None or not self.evaluation.feasible:
             return math.inf
-        return max(self.bound / self.ste - 1.0, 0.0)
+        return relative_gap(self.ste, self.bound)
 
     def __str__(self) -> str:
         if self.allocation is None:

@@ -22,3 +22,6 @@ TOKEN_FIT: Final = 1e-10
 
 NEWTON: Final = 1e-8
 """A quadratically converging iteration ends after a step this short: the next would be its square."""
+
+EPSILON: Final = 2.0**-52
+"""Distance from 1 to the next float64, the unit of the bounds on rounding errors."""

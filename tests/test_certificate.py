@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from instances import feasible_problem, knapsack
+from instances import brute_force, feasible_problem, knapsack
 
 from stsflora.benchmarks.families import families, family
 from stsflora.solver import Problem, solve
@@ -16,8 +18,11 @@ from stsflora.solver.certificate import Certificate
 from stsflora.solver.clearing import clear
 from stsflora.solver.demand import Demand
 from stsflora.solver.enumeration import surviving_tokens, winners
+from stsflora.solver.kernel import select_kernel
+from stsflora.solver.planes import Planes, bound_everywhere
 
 FEASIBLE = [name for name in families() if name != "infeasible"]
+KERNELS = ["numpy", *(["numba"] if find_spec("numba") else [])]
 
 
 @pytest.mark.parametrize("name", FEASIBLE)
@@ -51,31 +56,61 @@ def test_interval_bounds_cover_the_lagrangian_between(seed: int) -> None:
     high = certificate.read(high_s, price, problem.min_tokens)
     bounds = [certificate.bound(low, high, anchor, certificate.tangent(anchor)) for anchor in (low, high)]
     if high_s <= certificate.concave_until_s:
-        bounds.append(certificate.plane_bound(low, certificate.tangent(low), high_s))
-        bounds.append(certificate.plane_bound(high, certificate.tangent(high), low_s))
+        bounds.append(certificate.planes(low, certificate.tangent(low)).bound(high_s))
+        bounds.append(certificate.planes(high, certificate.tangent(high)).bound(low_s))
     between = [certificate.read(float(t), price, low.choice.tokens) for t in np.linspace(low_s, high_s, 25)]
     highest = max(certificate.lagrangian(reading) / reading.round_s for reading in between)
     assert min(bounds) >= highest * (1 - 1e-12)
 
 
+def touchable(seed: int, kernel: str) -> tuple[Certificate, np.random.Generator, float]:
+    """A certificate, its random numbers and the least round time of an instance that has planes."""
+    rng = np.random.default_rng(seed)
+    while True:
+        problem = feasible_problem(rng, int(rng.integers(1, 5)), int(rng.integers(1, 12)))
+        certificate = Certificate(Demand(problem, select_kernel(kernel, problem.clients)))
+        least_s = certificate.demand.least_round_s(problem.min_tokens)
+        if least_s * 2.1 <= certificate.concave_until_s:
+            return certificate, rng, least_s
+
+
+def random_planes(certificate: Certificate, rng: np.random.Generator, least_s: float) -> Planes:
+    """Of a reading at up to twice the least round time, at a price up to a hundred times too low or high."""
+    problem = certificate.problem
+    typical = certificate.demand.utility(problem.min_tokens).sum() / (problem.bandwidth_hz * least_s)
+    price = float(typical * 10 ** rng.uniform(-2, 2))
+    guess = rng.integers(-3, problem.tokens + 5, problem.clients)
+    return certificate.touch(least_s * (1 + 10 ** rng.uniform(-6, 0)), price, guess)[1]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
 @settings(max_examples=150)
 @given(seed=st.integers(0, 2**32 - 1))
-def test_planes_hold_beyond_deadlines(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    problem = feasible_problem(rng, 3, 8)
-    demand = Demand(problem)
-    certificate = Certificate(demand)
-    least_s = demand.least_round_s(problem.min_tokens)
-    anchor_s = least_s * (1 + 10 ** rng.uniform(-3, 0))
-    if anchor_s > certificate.concave_until_s:
-        return
-    price = float(demand.utility(problem.min_tokens).sum() / (problem.bandwidth_hz * least_s))
-    anchor = certificate.read(anchor_s, price, problem.min_tokens)
-    tangent = certificate.tangent(anchor)
+def test_planes_hold_at_all_round_times_and_beyond_deadlines(kernel: str, seed: int) -> None:
+    certificate, rng, least_s = touchable(seed, kernel)
+    problem = certificate.problem
+    one, other = (random_planes(certificate, rng, least_s) for _ in range(2))
+    everywhere = bound_everywhere(one, other)
     for other_s in least_s * (1 + 10 ** rng.uniform(-3, 2, 10)):
+        price = float(10 ** rng.uniform(-3, 3) * one.slope / problem.bandwidth_hz)
         there = certificate.read(float(other_s), price, problem.min_tokens)
-        height = certificate.lagrangian(there) / there.round_s
-        assert certificate.plane_bound(anchor, tangent, float(other_s)) >= height * (1 - 1e-12)
+        assert everywhere >= certificate.demand.utility(problem.min_tokens).sum() / other_s
+        if there.need_hz <= problem.bandwidth_hz:
+            attention = float(certificate.demand.utility(there.choice.tokens).sum())
+            assert min(one.at(other_s), other.at(other_s)) >= attention
+            assert everywhere >= attention / other_s
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@settings(max_examples=100)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_two_planes_bound_the_optimum(kernel: str, seed: int) -> None:
+    certificate, rng, least_s = touchable(seed, kernel)
+    optimum, _ = brute_force(certificate.problem) if certificate.problem.clients < 3 else (0.0, ())
+    planes = [random_planes(certificate, rng, least_s) for _ in range(3)]
+    for one, other in itertools.product(planes, planes):
+        assert bound_everywhere(one, other) >= optimum
+        assert bound_everywhere(one, other) == bound_everywhere(other, one)
 
 
 @settings(max_examples=100)

@@ -118,3 +118,21 @@ def test_many_clients_are_cut_in_the_text() -> None:
 
 def test_without_limits_everything_is_feasible() -> None:
     assert diagnose(small_problem(max_energy_j=np.inf, gain=1e-16)) is None
+
+
+def test_a_set_that_misses_by_rounding_leaves_somebody_out() -> None:
+    """Where needs add up to more than the band in one order and fit in another, one client still goes."""
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        problem = small_problem(
+            gain=10 ** rng.uniform(-11, -8, 300), importance=np.ones((300, 2)), deadline_s=1.0
+        )
+        need = Demand(problem).bandwidth_hz(problem.min_tokens, 10.0)
+        fitting, total = float(np.cumsum(np.sort(need))[-1]), float(need.sum())
+        bandwidth_hz = fitting / (1 - 1e-12)
+        if fitting <= bandwidth_hz * (1 - 1e-12) < total:
+            diagnosis = diagnose(replace(problem, bandwidth_hz=bandwidth_hz))
+            assert diagnosis is not None
+            assert diagnosis.clients == (int(np.argmax(need)),)
+            return
+    pytest.fail("no instance at the edge of rounding")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -15,9 +15,11 @@ from ..clearing import clear
 from ..demand import Demand
 from ..enumeration import surviving_tokens, winners
 from ..kernel import select_kernel
+from ..planes import Planes
 from ..problem import IntArray, Problem
 from ..registry import Answer, Request, register
 from ..result import Stop, TracePoint
+from ..warm import follow
 
 CHORD_BEND: Final = 0.1
 """Typical excess of chord majorants over L, relative to L and to the square of the relative width."""
@@ -46,6 +48,8 @@ def exact(
 ) -> Answer:
     """Global optimum with a proved gap: price ascent, interval certificates, branching on what is left.
 
+    0. Follow (`warm`): where the caller gives a start, a few readings next to it often find and prove the
+       optimum at once, and nothing else is done.
     1. Ascend (`ascent`): a few rounds of clients replying to the price that their own bandwidth is worth.
     2. Certify (`certificate`): walk outwards from the incumbent's round time in strides whose Lagrangian
        bound stays below (1 + gap) x STE, as far as any better allocation could lie (P4, P5).
@@ -54,11 +58,12 @@ def exact(
 
     `bound` holds for every allocation: each interval's bound is a Lagrangian one, true at any price,
     raised by a first-order bound of its rounding errors, and the intervals cover all round times from
-    the least possible one to (all attention) / STE, beyond which nothing can win.
+    the least possible one to (all attention) / STE, beyond which nothing can win. It never rests on the
+    start: what an earlier result says is a guess of where to read this problem.
 
     Args:
         problem: the instance.
-        request: gap, time limit and start; a start from nearly the same instance saves most of step 1.
+        request: gap, time limit and start; a start from nearly the same instance saves steps 1 to 3.
         kernel: "auto", "numpy" or "numba" (see `kernel.select_kernel`).
         max_nodes: give up branching after this many intervals.
         max_combinations: largest list of token vectors at 10 clients; fewer with more clients.
@@ -67,12 +72,21 @@ def exact(
         OptionError: an option is out of range. MissingDependencyError: numba is asked for and absent.
 
     Cost: O(M) per reading of all clients with a good guess, O(M log N) without; about five readings to
-        ascend, two to forty to certify, more where deadlines bind. Memory: two (M, N) tables.
+        ascend, two to forty to certify, more where deadlines bind; two in all for a good start without
+        overheads of several lengths. Memory: two (M, N) tables.
     """
     max_nodes = whole_number("solver 'exact'", "max_nodes", max_nodes, 1)
     max_combinations = whole_number("solver 'exact'", "max_combinations", max_combinations, 1)
     demand = Demand(problem, select_kernel(kernel, problem.clients))
     return _Search(demand, request, max_nodes, max_combinations).run()
+
+
+class Anchor(NamedTuple):
+    """A reading, its tangents and their sum."""
+
+    reading: Reading
+    tangent: Tangent
+    planes: Planes
 
 
 class _Search:
@@ -102,11 +116,14 @@ class _Search:
         return self.best.ste * (1.0 + 0.999 * self.request.gap)
 
     def run(self) -> Answer:
-        self.best = self._start()
+        self.best = self._warm() or self._fewest()
         self.trace.append(TracePoint(self.request.elapsed_s(), 0, self.best.ste))
-        reading = self._ascend() or self._polish()
-        self._certify(reading)
-        stop = self._branch(reading.price)
+        stop = Stop.CONVERGED
+        followed = self.proved > 0
+        if not followed:
+            reading = self._ascend() or self._polish()
+            self._certify(reading)
+            stop = self._branch(reading.price)
         bound = max(self.proved, self.best.ste, *(-node[0] for node in self.open), 0.0)
         self.trace.append(TracePoint(self.request.elapsed_s(), len(self.trace), self.best.ste, bound))
         return Answer(
@@ -118,21 +135,40 @@ class _Search:
             trace=tuple(self.trace),
             stats={
                 "kernel": self.demand.kernel.name,
+                "followed": followed,
                 "strides": self.strides,
                 "nodes": self.nodes,
                 "vectors": self.vectors,
             },
         )
 
-    def _start(self) -> Incumbent:
-        """The caller's tokens when they are feasible here, else the fewest."""
-        start, earlier = self.request.start, self.request.start_result
-        if start is not None:
-            guess_s = earlier.evaluation.round_s if earlier is not None and earlier.evaluation else None
-            tokens = np.clip(start.tokens, self.problem.min_tokens, self.problem.tokens)
-            given = incumbent(self.demand, tokens, guess_s)
-            if given is not None:
-                return given
+    def _warm(self) -> Incumbent | None:
+        """What a few readings next to the caller's start give; `proved` is set if they prove it."""
+        start, problem = self.request.start, self.problem
+        if start is None:
+            return None
+        tokens = np.minimum(np.maximum(start.tokens, problem.min_tokens), problem.tokens)
+        point = self._earlier() or incumbent(self.demand, tokens)
+        if point is None:
+            return None
+        price = own_price(self.certificate, point)
+        found, bound = follow(self.certificate, tokens, point.round_s, price, self.request)
+        if math.isfinite(bound):
+            self.proved = bound
+        return found or incumbent(self.demand, tokens, point.round_s)
+
+    def _earlier(self) -> Incumbent | None:
+        """The earlier result's outcome on its own problem; a guess here."""
+        earlier = self.request.start_result
+        if earlier is None or earlier.allocation is None or earlier.evaluation is None:
+            return None
+        tokens, round_s = earlier.allocation.tokens, earlier.evaluation.round_s
+        if earlier.problem.clients != self.problem.clients or not round_s < math.inf:
+            return None
+        _, slope = Demand(earlier.problem, self.demand.kernel).total_and_slope(tokens, round_s)
+        return Incumbent(tokens, round_s, earlier.ste, slope)
+
+    def _fewest(self) -> Incumbent:
         first = fewest(self.demand)
         self.least_s = first.round_s
         return first
@@ -193,59 +229,68 @@ class _Search:
 
     def _certify(self, reading: Reading) -> None:
         """Cover all round times by intervals, from a reading outwards; leave the failures open."""
-        tangent = self.certificate.tangent(reading)
-        if reading.round_s <= self.certificate.concave_until_s and not self._covers(reading, tangent):
+        anchor = self._anchor(reading)
+        concave = reading.round_s <= self.certificate.concave_until_s
+        if concave and not self._covers(anchor) and anchor.planes.slope > 0:
             # Planes whose total rises exactly as fast as the incumbent's STE reach furthest.
-            slope = self.certificate.plane_slope(reading, tangent)
-            if slope > 0:
-                price = reading.price * self.best.ste / slope
-                reading = self.certificate.read(reading.round_s, price, reading.choice.tokens)
-                tangent = self.certificate.tangent(reading)
+            price = reading.price * self.best.ste / anchor.planes.slope
+            reading = self.certificate.read(reading.round_s, price, reading.choice.tokens)
+            anchor = self._anchor(reading)
         for upwards in (True, False):
-            self._march(reading, tangent, upwards)
+            self._march(anchor, upwards)
 
-    def _covers(self, anchor: Reading, tangent: Tangent) -> bool:
+    def _anchor(self, reading: Reading) -> Anchor:
+        tangent = self.certificate.tangent(reading)
+        return Anchor(reading, tangent, self.certificate.planes(reading, tangent))
+
+    def _covers(self, anchor: Anchor) -> bool:
         """Whether the planes of one reading meet the target at all round times that matter."""
-        up, _ = self._stride(anchor, tangent, upwards=True)
-        down, _ = self._stride(anchor, tangent, upwards=False)
-        if anchor.round_s * (1.0 + up) < self._most_s() or down <= 0:
+        up, _ = self._stride(anchor, upwards=True)
+        down, _ = self._stride(anchor, upwards=False)
+        round_s = anchor.reading.round_s
+        if round_s * (1.0 + up) < self._most_s() or down <= 0:
             return False
-        return self._nothing_below(anchor.round_s / (1.0 + down))
+        return self._nothing_below(round_s / (1.0 + down))
 
-    def _march(self, anchor: Reading, tangent: Tangent, upwards: bool) -> None:
+    def _march(self, anchor: Anchor, upwards: bool) -> None:
         """Walk from a reading to an end of the axis in strides as long as their bounds allow."""
         shorten = 1.0
-        while not self._at_end(anchor.round_s, upwards):
+        while not self._at_end(anchor.reading.round_s, upwards):
+            round_s = anchor.reading.round_s
             if self.request.expired():
-                self._leave_open(
-                    anchor.round_s, self._most_s() if upwards else self._least_round_s(), math.inf
-                )
+                self._leave_open(round_s, self._most_s() if upwards else self._least_round_s(), math.inf)
                 return
-            stride, planes = self._stride(anchor, tangent, upwards)
+            stride, planes = self._stride(anchor, upwards)
             stuck = stride * shorten < FINEST
             stride = OPEN_STRIDE if stuck else shorten * stride
             if upwards:
-                reach_s = min(anchor.round_s * (1.0 + stride), self._most_s())
+                reach_s = min(round_s * (1.0 + stride), self._most_s())
             else:
-                reach_s = anchor.round_s / (1.0 + min(stride, LONGEST_DOWN))
+                reach_s = round_s / (1.0 + min(stride, LONGEST_DOWN))
                 reach_s = max(reach_s, (self.least_s or 0.0) if planes else self._least_round_s())
-            bound, reading = self._bound(anchor, tangent, reach_s, planes)
+            bound, reading = self._bound(anchor, reach_s, planes)
             if bound <= self.target:
                 self.proved = max(self.proved, bound)
             elif stuck:
-                self._leave_open(anchor.round_s, reach_s, bound)
+                self._leave_open(round_s, reach_s, bound)
             else:
                 shorten *= 0.4
                 continue
             if self._at_end(reach_s, upwards):
                 return
             shorten = min(1.0, 2.0 * shorten)
-            anchor = reading or self.certificate.read(reach_s, anchor.price, anchor.choice.tokens)
-            tangent = self.certificate.tangent(anchor)
+            if reading is None:
+                price, tokens = anchor.reading.price, anchor.reading.choice.tokens
+                reading = self.certificate.read(reach_s, price, tokens)
+            anchor = self._anchor(reading)
 
     def _at_end(self, round_s: float, upwards: bool) -> bool:
         """Whether no better allocation has a round time above, or none at all one below."""
         return round_s >= self._most_s() if upwards else self._nothing_below(round_s)
+
+    def _most_s(self) -> float:
+        """A round time beyond which even all attention gives no better STE."""
+        return self.demand.most_retained / self.best.ste * (1 + 1e-9)
 
     def _nothing_below(self, round_s: float) -> bool:
         """Whether no allocation has a round time below this one."""
@@ -259,23 +304,15 @@ class _Search:
             self.least_s = self.demand.least_round_s(self.problem.min_tokens)
         return self.least_s
 
-    def _most_s(self) -> float:
-        """A round time beyond which even all attention gives no better STE."""
-        return self.demand.most_retained / self.best.ste * (1 + 1e-9)
-
-    def _stride(self, anchor: Reading, tangent: Tangent, upwards: bool) -> tuple[float, bool]:
+    def _stride(self, anchor: Anchor, upwards: bool) -> tuple[float, bool]:
         """Relative width of the next interval that should meet the target, and whether planes give it."""
-        target = self.target
-        margin = 1.0 - self.certificate.lagrangian(anchor) / (target * anchor.round_s)
+        target, reading = self.target, anchor.reading
+        margin = 1.0 - self.certificate.lagrangian(reading) / (target * reading.round_s)
         chords = min(0.8 * math.sqrt(max(margin, 0.0) / CHORD_BEND), 10.0)
-        if anchor.round_s > self.certificate.concave_until_s:
+        if reading.round_s > self.certificate.concave_until_s:
             return chords, False
-        margin = (
-            0.98 * target
-            + 0.02 * self.best.ste
-            - self.certificate.plane_value(anchor, tangent) / anchor.round_s
-        )
-        adverse = (self.certificate.plane_slope(anchor, tangent) - target) * (1.0 if upwards else -1.0)
+        margin = 0.98 * target + 0.02 * self.best.ste - anchor.planes.value / reading.round_s
+        adverse = (anchor.planes.slope - target) * (1.0 if upwards else -1.0)
         if margin <= 0:
             planes = 0.0
         elif adverse <= 0:
@@ -285,16 +322,15 @@ class _Search:
             planes = change if upwards else change / max(1.0 - change, 1e-18)
         return max(planes, chords), planes > chords
 
-    def _bound(
-        self, anchor: Reading, tangent: Tangent, other_s: float, planes: bool
-    ) -> tuple[float, Reading | None]:
+    def _bound(self, anchor: Anchor, other_s: float, planes: bool) -> tuple[float, Reading | None]:
         """Bound between a reading and another round time; the reading there if one was needed."""
         self.strides += 1
         if planes:
-            return self.certificate.plane_bound(anchor, tangent, other_s), None
-        other = self.certificate.read(other_s, anchor.price, anchor.choice.tokens)
-        low, high = (anchor, other) if other_s > anchor.round_s else (other, anchor)
-        return self.certificate.bound(low, high, anchor, tangent), other
+            return anchor.planes.bound(other_s), None
+        reading = anchor.reading
+        other = self.certificate.read(other_s, reading.price, reading.choice.tokens)
+        low, high = (reading, other) if other_s > reading.round_s else (other, reading)
+        return self.certificate.bound(low, high, reading, anchor.tangent), other
 
     def _leave_open(self, one_s: float, other_s: float, bound: float) -> None:
         low_s, high_s = sorted((one_s, other_s))
