@@ -1,1 +1,1 @@
-"""Fine-tuning runs that carry a solver's decisions through to accuracy."""
+"""Fine-tuning that carries solvers' decisions through to accuracy, and the paper's tables and figures."""

@@ -1,9 +1,10 @@
-"""`stsflora finetune`: a thin layer over `train`; torch is imported inside, so that help stays instant."""
+"""`stsflora finetune` and `reproduce`: thin layers; torch is imported inside, so that help stays instant."""
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from .config import Config
     from .train import Run
 
-__all__ = ["app", "finetune", "main"]
+__all__ = ["app", "finetune", "main", "reproduce"]
 
 
 @app.command(
@@ -63,7 +64,7 @@ def finetune(
     test_images: Annotated[int | None, typer.Option(help="Evaluate on so many; else on all.")] = None,
     evaluate_every: Annotated[int, typer.Option(help="Rounds between evaluations.")] = 1,
     target: Annotated[float, typer.Option(help="Accuracy whose cost is reported.")] = 0.9,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    seeds: Annotated[str, typer.Option(help="Of everything random.")] = "0",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Of torch; else 1 for small, one per core for others.")
@@ -85,6 +86,7 @@ def finetune(
     from ..solver import OptionError
     from ..solver.file_access import write_atomically
     from .config import SMALL, Config
+    from .finished import RECORDS, save_records
     from .methods import METHODS
     from .report import labels, markdown, results_table, save_curves
     from .train import cache_note
@@ -112,14 +114,14 @@ def finetune(
         "activations_per_round": activations,
         "test_images": test_images,
         "evaluate_every": evaluate_every,
-        "seed": seed,
     }
     chosen = [kind.name for kind in METHODS] if methods == "all" else _names(methods)
     configs: dict[str, Config] = {}
     lists = [_names(text) for text in (partitions, ",".join(chosen), solvers, measures, merges)]
     if not all(lists):
         raise OptionError("stsflora finetune", "an empty list", "names separated by commas", "Leave it out")
-    for cut, (partition, method, solver, measure, merge) in product(_numbers(cuts), product(*lists)):
+    numbers = product(_numbers("seeds", seeds), _numbers("cuts", cuts))
+    for (seed, cut), (partition, method, solver, measure, merge) in product(numbers, product(*lists)):
         name, options = parse_solver(solver)
         varied: dict[str, Any] = {
             "method": method,
@@ -127,6 +129,7 @@ def finetune(
             "cut": cut,
             "measure": measure,
             "merge": merge,
+            "seed": seed,
         }
         config = Config(**common, **varied, solver=name, solver_options=options)
         configs.setdefault("_".join(config.traits.values()).replace(" ", "").replace(":", "-"), config)
@@ -140,13 +143,101 @@ def finetune(
     write_atomically(
         output / "report.md", markdown(table, list(configs.values()), runs, notes, picture).encode()
     )
+    save_records(
+        output, {name: (run.config, run.logs) for name, run in zip(configs, finished, strict=True)}, target
+    )
     if as_json:
         plain = {label: [asdict(log) for log in logs] for label, logs in runs.items()}
         print(json.dumps(plain, allow_nan=False))
         return
     console.print(f"[bold]{escape(table.title)}[/]", *table.rich(console.width), sep="\n")
-    names = ", ".join(name for name in (picture, "report.md", *configs) if name)
+    names = ", ".join(name for name in (picture, "report.md", *RECORDS, *configs) if name)
     console.print(f"In {output}: {names}", highlight=False, soft_wrap=True)
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "[cyan]stsflora reproduce table2[/]\n\n"
+    "[cyan]stsflora reproduce all --quick[/]\n\n"
+    "[cyan]stsflora reproduce table1 --dataset flowers102 --backbone vit_tiny --partition iid "
+    "--schemes sflora,st-sflora --data flowers102/ --weights vit.safetensors[/]"
+)
+def reproduce(
+    target: Annotated[
+        str, typer.Argument(help="table1, table2, fig6, fig8a, fig8b, fig8c, fig9, fig10 or all.")
+    ] = "all",
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer seeds and points: minutes in all.")] = False,
+    data: Annotated[str | None, typer.Option(help="Images; else ../shared/data, else digits.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Safetensors with timm's keys.")] = None,
+    model: Annotated[str, typer.Option(help="A timm ViT, for attention maps.")] = "vit_tiny_patch16_224",
+    dataset: Annotated[
+        str | None, typer.Option(help="Run cells of Table I: imagenet100, flowers102, cub200.")
+    ] = None,
+    backbone: Annotated[str, typer.Option(help="vit_tiny, vit_small, vit_base, vit_large.")] = "vit_tiny",
+    partition: Annotated[str, typer.Option(help="dirichlet or iid.")] = "dirichlet",
+    schemes: Annotated[str, typer.Option(help="Names from Table I, or all.")] = "all",
+    rounds: Annotated[int | None, typer.Option(help="Of fine-tuning.")] = None,
+    runs: Annotated[Path | None, typer.Option(help="Folder of finished runs for Table I, figure 10.")] = None,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    output: Annotated[Path, typer.Option(help="Folder of reports.")] = Path("results/reproduce"),
+    as_json: AsJson = False,
+) -> None:
+    """Make a table or figure of the paper anew: its numbers, ours, and whether they agree."""
+    from dataclasses import asdict
+
+    from .reproduce import provenance, save_report, short_table
+    from .tables import SCHEMES
+    from .targets import TARGETS, Settings
+    from .targets import reproduce as make
+
+    settings = Settings(
+        quick=quick,
+        data=data,
+        weights=weights,
+        model=model,
+        device=device,
+        seed=seed,
+        cache=_cache_folder(),
+        dataset=dataset,
+        backbone=backbone,
+        partition=partition,
+        schemes=tuple(SCHEMES) if schemes == "all" else tuple(_names(schemes)),
+        rounds=rounds,
+        runs=runs,
+    )
+
+    def train(configs: Any) -> list[Run]:
+        _require_packages()
+        return _run(dict(configs), output / "runs", resume=True, device=device)
+
+    console, plain = Console(), {}
+    for name in TARGETS if target == "all" else (target,):
+        started = time.perf_counter()
+        report = make(name, settings, train)
+        made = provenance(name, settings.as_dict(), time.perf_counter() - started)
+        files = save_report(report, output, made)
+        plain[name] = {
+            "compared": [{**asdict(entry), "agrees": entry.verdict} for entry in report.compared],
+            "statements": [asdict(entry) for entry in report.statements],
+            "files": [str(output / file) for file in files],
+        }
+        if as_json:
+            continue
+        console.print(f"[bold]{escape(report.title)}[/]")
+        if report.compared:
+            console.print(*short_table(report.compared).rich(console.width))
+        for entry in report.statements:
+            console.print(
+                f"[bold]{entry.verdict}[/]: {escape(entry.text)}\n    {escape(entry.found)}", highlight=False
+            )
+        console.print(f"In {output}: {', '.join(files)}\n", highlight=False, soft_wrap=True)
+    if as_json:
+        print(json.dumps(plain, allow_nan=False))
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stsflora"
 
 
 def _run(configs: dict[str, Config], output: Path, *, resume: bool, device: str) -> list[Run]:
@@ -157,7 +248,7 @@ def _run(configs: dict[str, Config], output: Path, *, resume: bool, device: str)
 
     messages = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stsflora"
+    cache = _cache_folder()
     runs: list[Run] = []
     with Progress(*columns, console=messages, transient=True) as progress:
         task = progress.add_task("starting", total=sum(config.rounds for config in configs.values()))
@@ -212,12 +303,12 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _numbers(text: str) -> list[int]:
+def _numbers(option: str, text: str) -> list[int]:
     from ..solver import OptionError
 
     names = _names(text)
     if not names or not all(name.isdecimal() for name in names):
-        raise OptionError("stsflora finetune", f"--cuts {text}", "whole numbers >= 1", "Write 2,4")
+        raise OptionError("stsflora finetune", f"--{option} {text}", "whole numbers", "Write 2,4")
     return [int(name) for name in names]
 
 

@@ -106,7 +106,12 @@ class Config:
     @property
     def traits(self) -> dict[str, str]:
         """What runs that are compared differ in, where it matters to the method."""
-        common = {"method": self.method, "partition": self.partition, "cut": f"cut {self.cut}"}
+        common = {
+            "method": self.method,
+            "partition": self.partition,
+            "seed": f"seed {self.seed}",
+            "cut": f"cut {self.cut}",
+        }
         if self.method != SELECTING:
             return common
         options = "".join(f":{name}={value}" for name, value in self.solver_options.items())

@@ -24,6 +24,7 @@ from ..models.split import Split
 from ..models.tokens import Selected
 from ..solver import UnknownNameError
 from .config import SELECTING
+from .device import autocast
 
 
 @dataclass(eq=False)
@@ -69,11 +70,13 @@ class Work:
         client: its id.
         index: (b,) its images of this round.
         arrived: what the server received, in schemes whose clients only run forward.
+        labels: (b,) that came with it.
     """
 
     client: int
     index: Tensor
     arrived: Selected | None = None
+    labels: Tensor | None = None
 
     def parts(self, steps: int) -> Iterator[Tensor]:
         """Positions within the batch for each step; with fewer images than steps some repeat."""
@@ -117,15 +120,11 @@ class Shared:
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Images and labels on the device."""
-        return self.images.normalised(index).to(self.device), self.labels(index)
-
-    def labels(self, index: Tensor) -> Tensor:
-        """Labels on the device."""
-        return self.images.labels[index].to(self.device)
+        return self.images.normalised(index).to(self.device), self.images.labels[index].to(self.device)
 
     def autocast(self) -> AbstractContextManager[None]:
         """Mixed precision on a GPU, none on a CPU."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+        return autocast(self.device)
 
 
 def loss_of(logits: Tensor, labels: Tensor, client: int) -> Tensor:
@@ -359,7 +358,8 @@ class OneWay(ServerMethod):
             self.optimiser.zero_grad()
             for work, share, own in zip(works, shares, parts, strict=True):
                 assert work.arrived is not None
-                labels = self.shared.labels(work.index[own[step]])
+                assert work.labels is not None
+                labels = work.labels[own[step]]
                 tokens, valid = work.arrived.tokens[own[step]], work.arrived.valid[own[step]]
                 with self.shared.autocast():
                     loss = loss_of(self.shared.halves.server(tokens, valid), labels, work.client)

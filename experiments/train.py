@@ -3,36 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.random import Generator
-from numpy.typing import NDArray
-from torch import Tensor
 
 from ..models.adapter import add_lora, get_state, save_adapter, set_state, size_bits
-from ..models.attention import reading, token_scores
-from ..models.backbone import create, digits_vit
-from ..models.data import Images, load_data
+from ..models.data import Images
 from ..models.device import Architecture, forward_s
-from ..models.partition import Parts, dirichlet_partition, iid_partition
+from ..models.partition import Parts
 from ..models.split import split
-from ..models.tokens import batch_importance, merged_tokens, select
+from ..models.tokens import Selected, merged_tokens, select
 from ..models.wireless import Cell, Round, simulate
 from ..solver import OptionError, Problem, StsfloraError
 from ..solver.problem import FloatArray
 from ..solver.ste import payload_bits
 from .checkpoint import RoundLog, load_checkpoint, save_checkpoint
-from .config import SMALL, Config
+from .client import backbone, client_tokens, draw_batch, in_batches, load_images, partition, stream
+from .client_tokens import ClientTokens, Offer, payload_dtype
+from .config import Config
+from .device import chosen_device
 from .methods import Method, Shared, Work, method
-from .uplink import Decision, decide, decide_one_by_one, default_min_tokens, nobody, require_min_tokens
+from .uplink import Decision, decide, decide_one_by_one, default_min_tokens, idle, nobody, require_min_tokens
 
 CHECKPOINT = "checkpoint.safetensors"
-TEST_BATCH = 128
 IMAGE_SETTINGS = ("data", "size_px", "test_images")
 TOKEN_SETTINGS = (*IMAGE_SETTINGS, "model", "weights", "cut", "measure", "bits_per_element", "seed")
 """What decides the images, and the tokens of frozen client halves."""
@@ -40,21 +38,6 @@ TOKEN_SETTINGS = (*IMAGE_SETTINGS, "model", "weights", "cut", "measure", "bits_p
 
 class TrainingError(StsfloraError, RuntimeError):
     """Training cannot go on; everything up to the last round is kept."""
-
-
-@dataclass(frozen=True, eq=False)
-class ClientTokens:
-    """What frozen client halves give for a set of images, computed once.
-
-    Attributes:
-        tokens: (n, P + N, C).
-        scores: (n, N).
-        seconds: that it took.
-    """
-
-    tokens: Tensor
-    scores: Tensor
-    seconds: float
 
 
 @dataclass(eq=False)
@@ -69,8 +52,8 @@ class Run:
         method: the scheme.
         clock_hz: (M,) of the clients' processors.
         cores: (M,) of them.
-        train_tokens: cached where client halves are frozen.
-        test_tokens: likewise.
+        train_tokens: cached where client halves are frozen and run in this process.
+        test_tokens: cached where client halves are frozen.
         logs: one per finished round.
     """
 
@@ -92,7 +75,53 @@ class Run:
         return self.shared.halves.prefix_tokens + merged
 
 
-def one_round(run: Run, air: Round) -> RoundLog:
+class Clients(ABC):
+    """Those who hold the images, in this process or at the far end of a network."""
+
+    @abstractmethod
+    def offers(self, index: int, awake: Sequence[int]) -> tuple[dict[int, Offer], dict[int, str]]:
+        """Round `index`: what each client that is awake offers, ascending, and why others do not."""
+
+    @abstractmethod
+    def uploads(self, index: int, decision: Decision) -> tuple[list[Work], dict[int, str]]:
+        """What arrives of the granted uploads, ascending, and why the others do not."""
+
+
+@dataclass(frozen=True, eq=False)
+class LocalClients(Clients):
+    """Clients in this process; whatever they send goes over the run's link, and nothing is lost."""
+
+    run: Run
+
+    def offers(self, index: int, awake: Sequence[int]) -> tuple[dict[int, Offer], dict[int, str]]:
+        """Everybody has an offer; where client halves are not scored, all tokens are worth the same."""
+        patches = self.run.shared.halves.patches
+        found = {}
+        for work in self._works(index, awake):
+            tokens, samples = self.run.train_tokens, len(work.index)
+            even = Offer(samples, np.full(patches, samples / patches))
+            found[work.client] = even if tokens is None else tokens.take(work.index).offer()
+        return found, {}
+
+    def uploads(self, index: int, decision: Decision) -> tuple[list[Work], dict[int, str]]:
+        """In schemes whose clients only run forward, their tokens cut to K; else just the images."""
+        run, shared, works = self.run, self.run.shared, self._works(index, decision.clients.tolist())
+        if run.method.one_way:
+            assert run.train_tokens is not None
+            for work, count in zip(works, decision.tokens.tolist(), strict=True):
+                cut = run.train_tokens.take(work.index).cut(run.config, count)
+                work.arrived = Selected(
+                    shared.link.up(cut.tokens).to(shared.device), cut.valid.to(shared.device)
+                )
+                work.labels = shared.images.labels[work.index].to(shared.device)
+        return works, {}
+
+    def _works(self, index: int, clients: Sequence[int]) -> list[Work]:
+        run = self.run
+        return [Work(client, draw_batch(run.parts[client], run.config, index, client)) for client in clients]
+
+
+def one_round(run: Run, air: Round, clients: Clients) -> RoundLog:
     """One round: who is there, what their tokens are worth, who sends what, the server's step, the test.
 
     Raises:
@@ -103,29 +132,24 @@ def one_round(run: Run, air: Round) -> RoundLog:
     link = run.shared.link
     link.up_bytes = link.down_bytes = 0
 
-    # 1. The cell wakes some clients; each takes a batch of its images.
-    works = {
-        int(client): Work(int(client), draw_batch(run.parts[client], config, air.index, int(client)))
-        for client in np.flatnonzero(air.active)
-    }
+    # 1. The cell wakes some clients; each takes a batch of its images and offers what its tokens are worth.
+    offers, silent = clients.offers(air.index, np.flatnonzero(air.active).tolist())
 
-    # 2. Each client's frozen half scores its tokens, the server sees the batch importance, a solver decides.
-    problem, clients, left_out = round_problem(run, air, works)
+    # 2. With the channels that makes a problem, and a solver decides who sends what.
+    problem, ids, gone = round_problem(run, air, offers)
     if problem is None:
-        decision = nobody(left_out) if method.sends != "nothing" else everybody(works)
+        decision = nobody({}) if method.sends != "nothing" else idle(sorted(offers), {})
     else:
         choose = decide_one_by_one if method.one_by_one else decide
         solver, options = (
             ("exact", {}) if method.sends != "selected" else (config.solver, config.solver_options)
         )
-        decision = choose(problem, clients, solver, options, seed=config.seed + air.index)
-        left_out = {**left_out, **decision.left_out}
+        decision = choose(problem, ids, solver, options, seed=config.seed + air.index)
 
-    # 3. Those that fit cut their tokens to K, merge the rest, and upload.
-    working = [works[int(client)] for client in decision.clients]
-    if method.one_way:
-        for work, count in zip(working, decision.tokens, strict=True):
-            upload(run, work, int(count))
+    # 3. Those that fit cut their tokens to K, merge the rest, and upload; what is lost takes no part.
+    working, lost = clients.uploads(air.index, decision)
+    decision = decision.without(lost)
+    left_out = {**silent, **gone, **decision.left_out}
 
     # 4. The scheme's step.
     loss = method.train(working) if working else None
@@ -159,14 +183,8 @@ def one_round(run: Run, air: Round) -> RoundLog:
     )
 
 
-def draw_batch(part: NDArray[np.int64], config: Config, index: int, client: int) -> Tensor:
-    """A client's images of a round, without repetition; the same whenever the run is resumed."""
-    rng = stream(config, "batch", index, client)
-    return torch.from_numpy(rng.permutation(part)[: config.batch])
-
-
 def round_problem(
-    run: Run, air: Round, works: dict[int, Work]
+    run: Run, air: Round, offers: Mapping[int, Offer]
 ) -> tuple[Problem | None, list[int], dict[int, str]]:
     """The round's `Problem`, one row per client that stays long enough, their ids, and who does not.
 
@@ -174,10 +192,10 @@ def round_problem(
     K_min = N; one that sends its adapter sends one indivisible token.
     """
     config, method, halves = run.config, run.method, run.shared.halves
-    if method.sends == "nothing" or not works:
+    if method.sends == "nothing" or not offers:
         return None, [], {}
-    ids = np.array(sorted(works))
-    batch = np.array([len(works[client].index) for client in ids], dtype=np.float64)
+    ids = np.array(sorted(offers))
+    batch = np.array([offers[client].samples for client in ids], dtype=np.float64)
     forward = forward_s(batch * client_flop(run), run.cores[ids], run.clock_hz[ids])
     left = air.standing_s[ids] - forward
     stays = left > 0
@@ -190,7 +208,7 @@ def round_problem(
         bits = np.full(len(ids), float(size_bits(get_state(run.shared.model))))
         least, extra = 1, 0
     else:
-        importance = np.stack([client_importance(run, works[client]) for client in ids])
+        importance = np.stack([offers[client].importance for client in ids])
         bits = batch * halves.width * config.bits_per_element
         least, extra = least_tokens(run), run.extra_tokens
     problem = Problem(
@@ -206,29 +224,6 @@ def round_problem(
         extra_tokens=extra,
     )
     return problem, ids.tolist(), gone
-
-
-def client_importance(run: Run, work: Work) -> FloatArray:
-    """(N,) batch importance of a client's batch; even where client halves are not scored."""
-    if run.train_tokens is None:
-        patches = run.shared.halves.patches
-        return np.full(patches, len(work.index) / patches)
-    return batch_importance(run.train_tokens.scores[work.index]).numpy()
-
-
-def upload(run: Run, work: Work, count: int) -> None:
-    """Cut a client's cached tokens to K, merge the rest, and send them over the link."""
-    assert run.train_tokens is not None
-    selected = select(
-        run.train_tokens.tokens[work.index].float(),
-        run.train_tokens.scores[work.index],
-        count,
-        prefix_tokens=run.shared.halves.prefix_tokens,
-        merge=run.config.merge if run.method.sends == "selected" else "none",
-    )
-    device = run.shared.device
-    arrived = run.shared.link.up(selected.tokens).to(device)
-    work.arrived = type(selected)(arrived, selected.valid.to(device))
 
 
 def token_bytes(run: Run, working: list[Work], decision: Decision) -> int:
@@ -277,6 +272,7 @@ def finetune(
     resume: bool = True,
     device: str = "auto",
     like: Run | None = None,
+    clients: Callable[[Run], Clients] | None = None,
     on_round: Callable[[RoundLog], None] = lambda log: None,
 ) -> Run:
     """Run all rounds, one checkpoint each; a killed run loses one round at most.
@@ -289,6 +285,7 @@ def finetune(
             was never interrupted, bit for bit on a CPU with the same number of threads.
         device: "auto", "cpu" or "cuda".
         like: an earlier run, whose images and cached tokens serve again where the settings allow it.
+        clients: makes those who hold the images; None for clients in this process.
         on_round: called after each round, and for each round that was done before.
 
     Raises:
@@ -298,16 +295,17 @@ def finetune(
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / CHECKPOINT
-    run = prepare(config, cache, device, like)
+    run = prepare(config, cache, device, like, with_clients=clients is None)
     if resume and file.exists():
         restore(run, file)
     for log in run.logs:
         on_round(log)
+    held_by = LocalClients(run) if clients is None else clients(run)
     cell = Cell(activations_per_round=config.activations_per_round)
     rounds = simulate(cell, config.clients, config.rounds, config.seed, interval_s=config.interval_s)
     for air in islice(rounds, len(run.logs), None):
         try:
-            log = one_round(run, air)
+            log = one_round(run, air, held_by)
         except FloatingPointError as error:
             raise TrainingError(
                 "finetune",
@@ -325,15 +323,27 @@ def finetune(
     return run
 
 
-def prepare(config: Config, cache: Path, device: str = "auto", like: Run | None = None) -> Run:
-    """Data, model and scheme of a run before its first round. Raises what `finetune` does."""
+def prepare(
+    config: Config,
+    cache: Path,
+    device: str = "auto",
+    like: Run | None = None,
+    *,
+    with_clients: bool = True,
+) -> Run:
+    """Data, model and scheme of a run before its first round. Raises what `finetune` does.
+
+    Args:
+        config: settings.
+        cache: folder for the small pretrained ViT.
+        device: "auto", "cpu" or "cuda".
+        like: an earlier run whose images and tokens may serve again.
+        with_clients: whether frozen client halves run in this process.
+    """
     kind = method(config.method)
     chosen = chosen_device(device)
     train, test = images(config, like)
-    if config.model == SMALL:
-        vit = digits_vit(cache, train.classes, config.seed)
-    else:
-        vit = create(config.model, train.classes, config.size_px, config.weights, config.seed)
+    vit = backbone(config, train.classes, cache)
     split(vit, config.cut)  # refuses unsuitable models and cuts before anything is changed
     model = add_lora(vit, config.cut, side=kind.side, rank=config.rank, seed=config.seed)
     model.to(chosen).eval()
@@ -349,7 +359,7 @@ def prepare(config: Config, cache: Path, device: str = "auto", like: Run | None 
         head_learning_rate=config.head_learning_rate or config.learning_rate,
         local_steps=config.local_steps,
     )
-    shared.link.dtype = torch.float16 if config.bits_per_element == 16 else torch.float32
+    shared.link.dtype = payload_dtype(config)
     run = Run(
         config=config,
         parts=partition(config, train),
@@ -364,8 +374,8 @@ def prepare(config: Config, cache: Path, device: str = "auto", like: Run | None 
         if like is not None and like.train_tokens is not None and same(TOKEN_SETTINGS, config, like.config):
             run.train_tokens, run.test_tokens = like.train_tokens, like.test_tokens
         else:
-            run.train_tokens = client_tokens(config, shared, train)
-            run.test_tokens = client_tokens(config, shared, test)
+            run.train_tokens = client_tokens(config, halves, train, chosen) if with_clients else None
+            run.test_tokens = client_tokens(config, halves, test, chosen)
     return run
 
 
@@ -373,12 +383,7 @@ def images(config: Config, like: Run | None = None) -> tuple[Images, Images]:
     """Images to train on and to test with; those of an earlier run of the same source."""
     if like is not None and same(IMAGE_SETTINGS, config, like.config):
         return like.shared.images, like.test
-    data = load_data(config.data, config.size_px)
-    count = len(data.test)
-    if config.test_images is None or config.test_images >= count:
-        return data.train, data.test
-    spread = np.linspace(0, count - 1, config.test_images).round().astype(np.int64)
-    return data.train, data.test.take(spread)
+    return load_images(config)
 
 
 def cache_note(run: Run) -> str | None:
@@ -399,36 +404,6 @@ def cache_note(run: Run) -> str | None:
 def same(settings: tuple[str, ...], config: Config, other: Config) -> bool:
     """Whether two configurations agree in some settings."""
     return all(getattr(config, name) == getattr(other, name) for name in settings)
-
-
-@torch.no_grad()
-def client_tokens(config: Config, shared: Shared, pictures: Images) -> ClientTokens:
-    """Run the frozen client half over all images once; there is no augmentation that would change them."""
-    started, halves = time.perf_counter(), shared.halves
-    blocks = halves.client.blocks if config.measure == "rollout" else halves.client.blocks[-1:]
-    generator = torch.Generator().manual_seed(config.seed)
-    precision = torch.float16 if config.bits_per_element == 16 else torch.float32
-    tokens, scores = [], []
-    for index in in_batches(len(pictures)):
-        with reading(blocks) as seen, shared.autocast():
-            x = halves.client(pictures.normalised(index).to(shared.device))
-            worth = token_scores(config.measure, seen, halves.prefix_tokens, halves.grid, generator)
-        tokens.append(x.to(precision).cpu())
-        scores.append(worth.float().cpu())
-    return ClientTokens(torch.cat(tokens), torch.cat(scores), time.perf_counter() - started)
-
-
-def in_batches(count: int) -> tuple[Tensor, ...]:
-    """Indices 0 to count - 1, some at a time."""
-    return torch.split(torch.arange(count), TEST_BATCH)
-
-
-def partition(config: Config, held: Images) -> Parts:
-    """Who holds which training images."""
-    rng = stream(config, "partition")
-    if config.partition == "iid":
-        return iid_partition(len(held), config.clients, rng)
-    return dirichlet_partition(held.labels.numpy(), config.clients, config.concentration, rng)
 
 
 def restore(run: Run, file: Path) -> None:
@@ -455,31 +430,9 @@ def least_tokens(run: Run) -> int:
     return default_min_tokens(patches) if run.config.min_tokens is None else run.config.min_tokens
 
 
-def everybody(works: dict[int, Work]) -> Decision:
-    """The decision of a scheme that sends nothing."""
-    none = np.zeros(len(works))
-    return Decision(np.array(sorted(works), np.int64), none.astype(np.int64), 0.0, none, 0.0, None, "")
-
-
 def client_flop(run: Run) -> float:
     """FLOP of what one client runs forward for one image before it uploads."""
     halves = run.shared.halves
     pixels = run.shared.images.size_px // halves.grid[0]
     shape = Architecture(halves.width, halves.patches, pixels, prefix_tokens=halves.prefix_tokens)
     return shape.client_flop(halves.cut)
-
-
-def chosen_device(name: str) -> torch.device:
-    """The device of that name. Raises OptionError when it is not there."""
-    present = torch.cuda.is_available()
-    if name not in {"auto", "cpu", "cuda"} or (name == "cuda" and not present):
-        raise OptionError(
-            "finetune", f"device {name!r:.40}", f"auto, cpu{', cuda' if present else ''}", "Leave it out"
-        )
-    return torch.device("cuda" if present and name != "cpu" else "cpu")
-
-
-def stream(config: Config, part: str, *numbers: int) -> Generator:
-    """Random numbers of one named part of a run, independent of all others."""
-    words = [int.from_bytes(part.encode(), "big"), config.seed, *numbers]
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -20,9 +20,11 @@ class Decision:
     Attributes:
         clients: (M',) ids of those that upload, ascending.
         tokens: (M',) K of each.
-        retained: attention mass that arrives, summed over them.
+        bandwidth_hz: (M',) of each.
+        power_w: (M',) of each.
+        retained: (M',) attention mass that arrives.
         energy_j: (M',) spent on the upload.
-        round_s: time until the last upload has arrived.
+        finish_s: (M',) time until the upload has arrived.
         bound: proved upper bound on the STE with these clients, or None.
         quality: of the solver's answer, empty without one.
         left_out: reason by client id.
@@ -30,23 +32,48 @@ class Decision:
 
     clients: IntArray
     tokens: IntArray
-    retained: float
+    bandwidth_hz: FloatArray
+    power_w: FloatArray
+    retained: FloatArray
     energy_j: FloatArray
-    round_s: float
-    bound: float | None
-    quality: str
+    finish_s: FloatArray
+    bound: float | None = None
+    quality: str = ""
     left_out: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def round_s(self) -> float:
+        """Time until the last upload has arrived; 0 when none does."""
+        return float(self.finish_s.max(initial=0.0))
 
     @property
     def ste(self) -> float | None:
         """Semantic transmission efficiency of what arrives, 1/s; None when nothing does."""
-        return self.retained / self.round_s if self.round_s > 0 else None
+        return float(self.retained.sum()) / self.round_s if self.round_s > 0 else None
+
+    def without(self, lost: Mapping[int, str]) -> Decision:
+        """What is left of it when some uploads do not arrive; nothing is proved of the rest."""
+        if not lost:
+            return self
+        arrives = ~np.isin(self.clients, list(lost))
+        kept = {name: getattr(self, name)[arrives] for name in PER_CLIENT}
+        bound = self.bound if arrives.all() else None
+        return replace(self, **kept, bound=bound, left_out={**self.left_out, **lost})
+
+
+PER_CLIENT: Final = ("clients", "tokens", "bandwidth_hz", "power_w", "retained", "energy_j", "finish_s")
 
 
 def nobody(left_out: Mapping[int, str]) -> Decision:
     """The decision of a round in which no client uploads."""
-    none = np.zeros(0, dtype=np.int64)
-    return Decision(none, none, 0.0, np.zeros(0), 0.0, None, "", left_out)
+    return idle([], left_out)
+
+
+def idle(clients: Sequence[int], left_out: Mapping[int, str]) -> Decision:
+    """The decision of a round in which clients take part and send nothing."""
+    ids = np.asarray(clients, dtype=np.int64)
+    none = np.zeros(len(ids))
+    return Decision(ids, none.astype(np.int64), none, none, none, none, none, left_out=left_out)
 
 
 def decide(
@@ -90,23 +117,23 @@ def decide(
     slack = 1 + FEASIBILITY
     late = ~(found.uplink_s <= problem.deadline_s * slack)
     dear = ~(found.energy_j <= problem.max_energy_j * slack)
-    arrive = ~(late | dear)
     left_out = {
         int(ids[m]): f"{solver} lets it miss its {'deadline' if late[m] else 'energy budget'}"
-        for m in np.flatnonzero(~arrive)
+        for m in np.flatnonzero(late | dear)
     }
-    if not arrive.any():
+    if len(left_out) == len(ids):
         return nobody(left_out)
     return Decision(
-        clients=ids[arrive],
-        tokens=result.allocation.tokens[arrive],
-        retained=float(found.retained[arrive].sum()),
-        energy_j=found.energy_j[arrive],
-        round_s=float((problem.overhead_s + found.uplink_s)[arrive].max()),
-        bound=result.bound if arrive.all() and np.isfinite(result.bound) else None,
+        clients=ids,
+        tokens=result.allocation.tokens,
+        bandwidth_hz=result.allocation.bandwidth_hz,
+        power_w=result.allocation.power_w,
+        retained=found.retained,
+        energy_j=found.energy_j,
+        finish_s=problem.overhead_s + found.uplink_s,
+        bound=result.bound if np.isfinite(result.bound) else None,
         quality=str(result.quality),
-        left_out=left_out,
-    )
+    ).without(left_out)
 
 
 def decide_one_by_one(
@@ -116,13 +143,12 @@ def decide_one_by_one(
     parts = [
         decide(problem.subset([row]), [client], solver, options, seed) for row, client in enumerate(clients)
     ]
+    one_after_another: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in PER_CLIENT
+    }
+    one_after_another["finish_s"] = np.cumsum(one_after_another["finish_s"])
     return Decision(
-        clients=np.concatenate([part.clients for part in parts]),
-        tokens=np.concatenate([part.tokens for part in parts]),
-        retained=sum(part.retained for part in parts),
-        energy_j=np.concatenate([part.energy_j for part in parts]),
-        round_s=sum(part.round_s for part in parts),
-        bound=None,
+        **one_after_another,
         quality=", ".join(sorted({part.quality for part in parts if part.quality})),
         left_out={client: reason for part in parts for client, reason in part.left_out.items()},
     )

@@ -42,6 +42,7 @@ def works(one_way=None, sizes=(4, 8, 2)):
             scores = torch.rand(x.shape[0], x.shape[1] - 1, generator=torch.Generator().manual_seed(client))
             sent = select(x, scores.softmax(1), 5 + client)
             work.arrived = type(sent)(one_way.link.up(sent.tokens), sent.valid)
+            work.labels = one_way.images.labels[work.index]
         found.append(work)
     return found
 
@@ -180,6 +181,7 @@ def test_server_gradients_are_weighted_by_samples():
             with torch.no_grad():
                 x = piece.halves.client(piece.images.normalised(work.index))
             work.arrived = select(x, torch.full((len(x), 16), 1 / 16), 16, merge="none")
+            work.labels = piece.images.labels[work.index]
         kind(piece).train(batch)
     for name, value in get_state(pieces.model).items():
         torch.testing.assert_close(value, get_state(union.model)[name], rtol=1e-4, atol=1e-6)

@@ -96,10 +96,11 @@ def test_the_problem_carries_the_real_importances(cache):
     config = replace(QUICK, partition="iid", count_forward=True)
     run = prepare(config, cache)
     air = next(train.simulate(train.Cell(), 4, 1, 0))
-    works = {m: methods.Work(m, train.draw_batch(run.parts[m], config, 0, m)) for m in range(4)}
-    problem, clients, gone = train.round_problem(run, air, works)
+    offers, silent = train.LocalClients(run).offers(0, range(4))
+    assert silent == {}
+    problem, clients, gone = train.round_problem(run, air, offers)
     assert (clients, gone) == ([0, 1, 2, 3], {})
-    scores = run.train_tokens.scores[works[2].index].numpy().astype(np.float64)
+    scores = run.train_tokens.scores[train.draw_batch(run.parts[2], config, 0, 2)].numpy().astype(np.float64)
     expected = np.sort(scores, axis=1)[:, ::-1].sum(axis=0)
     np.testing.assert_allclose(problem.importance[2], expected, rtol=1e-12)
     np.testing.assert_allclose(problem.importance.sum(axis=1), 8, rtol=1e-5)
@@ -326,6 +327,8 @@ def test_the_command_writes_table_curve_and_adapters(tmp_path, cache, monkeypatc
     report = (tmp_path / "out" / "report.md").read_text()
     assert "st-sflora (fixed:tokens=20)" in report
     assert "frozen client halves ran once over 639 images" in report
+    assert len((tmp_path / "out" / "results.csv").read_text().splitlines()) == 1 + 3
+    assert len((tmp_path / "out" / "curves.csv").read_text().splitlines()) == 1 + 3 * 2
     assert (tmp_path / "out" / "accuracy.png").read_bytes().startswith(b"\x89PNG")
     assert len(list((tmp_path / "out").glob("*/adapter/adapter_model.safetensors"))) == 3
 
@@ -334,7 +337,7 @@ def test_mistakes_in_the_call_end_with_a_sentence(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["finetune", "--cuts", "two"])
     assert ended.value.code == 2
-    assert "--cuts two; allowed: whole numbers >= 1" in capsys.readouterr().err
+    assert "--cuts two; allowed: whole numbers" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["finetune", "--methods", ","])
     assert "got an empty list; allowed: names separated by commas" in capsys.readouterr().err
