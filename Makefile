@@ -1,10 +1,10 @@
-# Two commands that need nothing but Python 3.11 or newer: `make demo` and `make test`.
+# Commands that need nothing but Python 3.11 or newer: `make demo`, `make test`, `make docs`, `make benchmark`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := solver models benchmarks experiments
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test lint docs benchmark named clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/stsflora bench --suite demo
@@ -12,12 +12,25 @@ demo: $(VENV)/demo.stamp
 test: lint
 	$(BIN)/python -m pytest -n auto
 
-lint: $(VENV)/dev.stamp
+lint: $(VENV)/dev.stamp named
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	MYPYPATH="$(CURDIR)/$(VENV)/typing" $(BIN)/mypy $(PACKAGES:%=-p stsflora.%)
+
+# The site, in site/; a broken link fails. The pages lie as in the repository, so that links are the same.
+docs: $(VENV)/docs.stamp named
+	mkdir -p $(VENV)/pages
+	for part in README.md LICENSE docs tests $(PACKAGES); do ln -sfn "$(CURDIR)/$$part" $(VENV)/pages/$$part; done
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# docs/benchmark.md with its rows and pictures: half an hour of one core; goes on where it was stopped.
+benchmark: $(VENV)/dev.stamp
+	$(BIN)/stsflora bench --suite report --page docs/benchmark.md
+
+# The packages under their import name, for tools that read sources.
+named:
 	mkdir -p $(VENV)/typing/stsflora
 	for package in $(PACKAGES); do ln -sfn "$(CURDIR)/$$package" $(VENV)/typing/stsflora/$$package; done
-	MYPYPATH="$(CURDIR)/$(VENV)/typing" $(BIN)/mypy $(PACKAGES:%=-p stsflora.%)
 
 $(VENV)/demo.stamp: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("stsflora needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -30,5 +43,9 @@ $(VENV)/dev.stamp: $(VENV)/demo.stamp
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -e ".[dev]"
 	touch $@
 
+$(VENV)/docs.stamp: $(VENV)/demo.stamp
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -e ".[docs]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from itertools import groupby
 from math import isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -158,7 +159,7 @@ def solvers(as_json: AsJson = False) -> None:
 )
 def bench(
     suite: Annotated[
-        str, typer.Option(help="demo, starts, speed, speed-large, conic, agreement or all.")
+        str, typer.Option(help="demo, starts, speed, speed-large, conic, agreement, report or all.")
     ] = "demo",
     solvers: Annotated[str | None, typer.Option(help="Names, with options as name:option=value.")] = None,
     families: Annotated[str | None, typer.Option(help="Names of instance families.")] = None,
@@ -173,6 +174,9 @@ def bench(
     output: Annotated[Path | None, typer.Option(help="Folder; default results/bench-SUITE.")] = None,
     resume: Annotated[bool, typer.Option("--resume/--fresh", help="Keep finished runs or redo all.")] = True,
     plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw pictures.")] = True,
+    page: Annotated[
+        Path | None, typer.Option(help="Also write this .md page, with its rows and pictures beside it.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Let solvers compete on instance families; every answer is re-scored and checked.
@@ -187,7 +191,7 @@ def bench(
     from . import suites
     from .metrics import best_known, comparable, summarise
     from .report import markdown, notes, proof_sentence, tables
-    from .run import parse_options, plan
+    from .run import parse_options, plan, plan_reference
 
     given: dict[str, Any] = {
         "solvers": _names(solvers),
@@ -202,19 +206,23 @@ def bench(
     chosen = replace(
         suites.suite(suite), **{name: value for name, value in given.items() if value is not None}
     )
-    cells = plan(chosen)
+    cells, references = plan(chosen), plan_reference(chosen)
     folder = Path("results") / f"bench-{suite}" if output is None else output
     console, messages = Console(), Console(stderr=True)
-    all_rows = _run(cells, folder, messages, jobs=jobs, backend=backend, resume=resume)
+    all_rows = _run([*cells, *references], folder, messages, jobs=jobs, backend=backend, resume=resume)
     row_by_key = {row.key: row for row in all_rows}
     rows = [row_by_key[cell.key] for cell in cells]
     known = best_known(comparable(rows, all_rows))
     pictures = _pictures(rows, known, folder, messages) if plots else []
     write_atomically(folder / "report.md", markdown(chosen, rows, known, pictures).encode())
-    files = ["rows.jsonl", "report.md", *pictures]
+    files = [folder / name for name in ("rows.jsonl", "report.md", *pictures)]
+    if page is not None:
+        from .page import write_page
+
+        files += write_page([*rows, *(row_by_key[cell.key] for cell in references)], page)
     if as_json:
         summaries = [plain(asdict(entry)) for entry in summarise(rows, known)]
-        paths = [str(folder / name) for name in files]
+        paths = [str(path) for path in files]
         print(json.dumps({"suite": suite, "summaries": summaries, "files": paths}, allow_nan=False))
         return
     for table in tables(rows, known):
@@ -223,7 +231,10 @@ def bench(
         console.print(escape(line), highlight=False, soft_wrap=True)
     if sentence := proof_sentence(known):
         console.print(sentence, highlight=False)
-    console.print(f"In {folder}: {', '.join(files)}", highlight=False, soft_wrap=True)
+    for where, names in groupby(files, key=lambda path: path.parent):
+        console.print(
+            f"In {where}: {', '.join(path.name for path in names)}", highlight=False, soft_wrap=True
+        )
 
 
 def _run(cells: list[Cell], folder: Path, messages: Console, **how: Any) -> list[Row]:

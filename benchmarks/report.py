@@ -61,11 +61,11 @@ class TextTable:
             room -= widths[number]
         return [_part(headers, lines, numbers) for numbers in parts]
 
-    def markdown(self) -> str:
-        """As a GitHub table under a heading."""
+    def markdown(self, level: int = 2) -> str:
+        """As a GitHub table under a heading of that level."""
         rule = ["---", *["---:"] * (len(self.columns) - 1)]
         body = [" | ".join(line) for line in (self.columns, rule, *self.lines)]
-        return f"## {self.title}\n\n" + "\n".join(f"| {line} |" for line in body) + "\n"
+        return f"{'#' * level} {self.title}\n\n" + "\n".join(f"| {line} |" for line in body) + "\n"
 
 
 def _part(headers: Sequence[str], lines: Sequence[Sequence[str]], numbers: Sequence[int]) -> Table:
@@ -194,7 +194,7 @@ def markdown(suite: Suite, rows: Sequence[Row], known: dict[str, Known], picture
             shown,
             "\n".join(["## Skips, errors and notes\n", *(f"- {line}" for line in said), ""]) if said else "",
             LEGEND,
-            _software(rows),
+            software(rows),
         )
         if part.strip()
     )
@@ -226,9 +226,10 @@ def notes(rows: Sequence[Row], *, failures_only: bool = False) -> list[str]:
     return lines + [f"and {len(counts) - MOST_NOTES} more"] * (len(counts) > MOST_NOTES)
 
 
-def _software(rows: Sequence[Row]) -> str:
-    versions = {name: version for row in rows for name, version in row.versions.items()}
-    return "Made with " + ", ".join(f"{name} {version}" for name, version in versions.items()) + ".\n"
+def software(rows: Sequence[Row]) -> str:
+    """One sentence with the versions of what made the rows; several of one name where rows differ."""
+    versions = dict.fromkeys(f"{name} {version}" for row in rows for name, version in row.versions.items())
+    return f"Made with {', '.join(versions)}.\n"
 
 
 def _listed(values: Sequence[int]) -> str:

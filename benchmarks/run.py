@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ from ..solver import (
     solvers,
 )
 from ..solver.registry import lookup
+from ..solver.result_files import plain
 from .families import families, family
 from .rows import SKIPPED, Row, RowWriter, read_rows
 from .suites import Suite
@@ -129,8 +131,16 @@ def plan(suite: Suite) -> list[Cell]:
         for family_name in names
         for seed in range(suite.seeds)
         for solver, options in chosen
+        if clients <= suite.largest.get(solver, clients)
     ]
     return list({cell.key: cell for cell in cells}.values())
+
+
+def plan_reference(suite: Suite) -> list[Cell]:
+    """The runs of `exact` at the suite's reference gap; none without one. Raises as `plan`."""
+    if suite.reference_gap is None:
+        return []
+    return plan(replace(suite, solvers=("exact",), gap=suite.reference_gap, repeats=1, largest={}))
 
 
 def run(
@@ -198,8 +208,7 @@ def run_cell(cell: Cell) -> Row:
     )
     arguments: dict[str, Any] = {"gap": cell.asked_gap, "seed": cell.seed, **cell.options}
     try:
-        # Imports and compilation belong to the first solve of a process, not to this instance.
-        solve(problem.subset([0]), cell.solver, time_limit_s=min(1.0, cell.time_limit_s), **arguments)
+        _warm_up(cell.family, cell.solver, json.dumps(plain(cell.options)))
         seconds: list[float] = []
         while len(seconds) < cell.repeats and sum(seconds) < REPEAT_BUDGET_S:
             started = time.perf_counter()
@@ -224,6 +233,12 @@ def run_cell(cell: Cell) -> Row:
         message=str(result.diagnosis) if result.diagnosis is not None else result.message,
         trace=_thinned(result),
     )
+
+
+@cache
+def _warm_up(family_name: str, solver: str, options: str) -> None:
+    """One solve in every process and kind of instance: imports and compilation belong to no instance."""
+    solve(family(family_name, 1, seed=0), solver, time_limit_s=1.0, **json.loads(options))
 
 
 def fingerprint(problem: Problem) -> str:

@@ -24,6 +24,9 @@ class Suite:
         time_limit_s: limit of one solve, s.
         repeats: timed solves per run, of which the median counts.
         overrides: keyword arguments for `family`, such as tokens.
+        largest: most clients of the instances that a solver gets, by name; no limit for the others.
+        reference_gap: gap at which `exact` solves every instance once more, to know the optimum better than
+            the competitors have to; those runs are in no table. None for no such runs.
     """
 
     name: str
@@ -36,6 +39,8 @@ class Suite:
     time_limit_s: float = 60.0
     repeats: int = 1
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    largest: Mapping[str, int] = field(default_factory=dict)
+    reference_gap: float | None = None
 
 
 def suites() -> tuple[Suite, ...]:
@@ -118,6 +123,15 @@ def suites() -> tuple[Suite, ...]:
             clients=(2, 4),
             seeds=2,
             overrides={"tokens": 32},
+        ),
+        Suite(
+            name="report",
+            summary="How far from the certified optimum does each solver end, and after what time?",
+            clients=(5, 20, 100, 1_000),
+            seeds=20,
+            time_limit_s=5.0,
+            largest={"minlp": 20, "relaxed": 100},
+            reference_gap=1e-6,
         ),
         Suite(
             name="all",

@@ -15,7 +15,18 @@ from ..solver.registry import SolverInfo
 CORE: Final = ("numpy", "scipy", "numba")
 """Packages that every solver's answer or speed may depend on."""
 
-PRESENTATION: Final = ("cli.py", "metrics.py", "plots.py", "report.py", "suites.py")
+PRESENTATION: Final = (
+    "archive.py",
+    "cli.py",
+    "metrics.py",
+    "page.py",
+    "page_plots.py",
+    "page_tables.py",
+    "plots.py",
+    "report.py",
+    "standings.py",
+    "suites.py",
+)
 """Sources of the benchmark that no row depends on."""
 
 
