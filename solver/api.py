@@ -68,6 +68,7 @@ def solve(
         )
     info = lookup(solver)
     info.check_options(options)
+    info.check_payload(problem)
     info.require()
     request = _request(problem, time_limit_s, gap, seed, start)
     diagnosis = diagnose(problem)

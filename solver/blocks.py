@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .bandwidth import power_w_for_energy
 from .demand import Demand
 from .problem import LARGEST, SMALLEST, FloatArray, IntArray, Problem
-from .ste import payload_bits
+from .ste import sent_bits
 from .tolerances import TOKEN_FIT
 
 BINS: Final = 2048
@@ -31,9 +31,8 @@ def power_block(problem: Problem, tokens: IntArray, bandwidth_hz: FloatArray) ->
     Returns:
         (M,) W; 0 where no power meets the energy budget (P6). It minimises every upload time at once.
     """
-    bits = payload_bits(tokens, problem.bits_per_token, problem.extra_tokens)
     affordable = power_w_for_energy(
-        bits, bandwidth_hz, problem.gain, problem.max_energy_j, problem.noise_w_per_hz
+        sent_bits(problem, tokens), bandwidth_hz, problem.gain, problem.max_energy_j, problem.noise_w_per_hz
     )
     return np.minimum(affordable, problem.max_power_w)
 
@@ -62,7 +61,7 @@ def bandwidth_block(
     payload = Problem(
         gain=problem.gain,
         importance=np.ones((problem.clients, 1)),
-        bits_per_token=payload_bits(tokens, problem.bits_per_token, problem.extra_tokens),
+        bits_per_token=sent_bits(problem, tokens),
         bandwidth_hz=problem.bandwidth_hz,
         max_power_w=power_w,
         max_energy_j=np.inf,
@@ -89,6 +88,9 @@ def largest_tokens(
     """
     limit_s = np.minimum(problem.deadline_s, problem.max_energy_j / power_w)
     limit_s = np.minimum(limit_s, round_s - problem.overhead_s)
+    if problem.payload_bits is not None:
+        sent = limit_s * rate_bps * (1 + TOKEN_FIT)
+        return np.asarray(np.maximum(np.count_nonzero(problem.payload_bits <= sent[:, None], axis=1) - 1, 0))
     with np.errstate(over="ignore"):
         sent = limit_s * (rate_bps / problem.bits_per_token) * (1 + TOKEN_FIT)
     return np.floor(np.clip(sent - problem.extra_tokens, 0, problem.tokens)).astype(np.int64)
@@ -98,7 +100,7 @@ def token_block(problem: Problem, rate_bps: FloatArray, power_w: FloatArray) -> 
     """Tokens of largest STE at fixed rates.
 
     The retained attention only grows where some client ends a token, so the STE is largest at one of
-    the M N times o_m + beta_m (K + e) / R_m: sort them, accumulate the importances, divide.
+    the M N times o_m + S_m(K) / R_m: sort them, accumulate the importances, divide.
 
     Args:
         problem: the instance, feasible at K_min with these rates and powers.
@@ -110,9 +112,12 @@ def token_block(problem: Problem, rate_bps: FloatArray, power_w: FloatArray) -> 
     """
     fewest = problem.min_tokens
     most = np.maximum(largest_tokens(problem, rate_bps, power_w), fewest)
-    seconds_per_token = problem.bits_per_token / rate_bps
     counts = np.arange(1, problem.tokens + 1)  # (N,)
-    ends_s = problem.overhead_s[:, None] + seconds_per_token[:, None] * (counts + problem.extra_tokens)
+    if problem.payload_bits is None:
+        sent = counts + problem.extra_tokens
+        ends_s = problem.overhead_s[:, None] + (problem.bits_per_token / rate_bps)[:, None] * sent  # (M, N)
+    else:
+        ends_s = problem.overhead_s[:, None] + problem.payload_bits[:, 1:] / rate_bps[:, None]
     forced = counts <= fewest[:, None]  # (M, N)
     earliest_s = float(ends_s.max(where=forced, initial=0.0))
     allowed = forced | ((counts <= most[:, None]) & (problem.importance > 0))

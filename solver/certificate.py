@@ -81,8 +81,10 @@ class Certificate:
         self.origin_s = float(problem.overhead_s.min())
         self._first = problem.overhead_s == self.origin_s
         self._deadline_round_s = problem.overhead_s + problem.deadline_s
-        self.concave_until_s = float(self._deadline_round_s.min()) if self._first.all() else -math.inf
-        """Tangents exist for all clients at readings up to this round time: -inf when overheads differ."""
+        concave = bool(self._first.all()) and problem.payload_bits is None
+        self.concave_until_s = float(self._deadline_round_s.min()) if concave else -math.inf
+        """Tangents exist for all clients at readings up to this round time: -inf when overheads differ, or
+        payloads are tables."""
 
     def read(self, round_s: float, price: float, guess: IntArray) -> Reading:
         """Best replies at a round time above all overheads; cost: one inner loop."""
@@ -115,6 +117,8 @@ class Certificate:
         """
         problem, demand, price = self.problem, self.demand, reading.price
         tokens, area, root = reading.choice
+        if problem.payload_bits is not None:
+            return Tangent(np.full(tokens.shape, np.inf), np.zeros(tokens.shape))
         nats_per_token = demand.nats_per_token
         rows = np.arange(tokens.size)
         here = np.where(tokens > problem.min_tokens, problem.importance[rows, tokens - 1], np.inf)
@@ -253,9 +257,11 @@ class Certificate:
         """First-order bound on the floating-point error of the Lagrangian and its majorants at a reading.
 
         Sums of N importances and of M terms err by N and log2 M units, the closed form by a few units
-        times its condition 1 + 1/z, the slot by the cancellation in tau - o.
+        times its condition 1 + 1/z, the slot by the cancellation in tau - o. Doubled for payload tables,
+        whose best replies are confused by as much (`payload_table`).
         """
         condition = (1.0 + 1.0 / reading.choice.root) * (1.0 + reading.round_s / reading.slot_s)
         scale = float(np.abs(reading.value).sum()) + self._idle(reading.price, reading.round_s)
         scale += 2.0 * reading.price * float((reading.cost * condition).sum())
-        return (self.problem.tokens + 64) * EPSILON * scale
+        doubled = 1.0 if self.problem.payload_bits is None else 2.0
+        return doubled * (self.problem.tokens + 64) * EPSILON * scale

@@ -15,6 +15,7 @@ import numpy as np
 from . import ste
 from .allocation import Allocation
 from .kernel import NUMPY_KERNEL, Choice, Kernel
+from .payload_table import choose_from_table
 from .problem import FloatArray, IntArray, Problem
 from .tolerances import NEWTON, TIME
 
@@ -61,8 +62,10 @@ class Demand:
         return np.minimum(self.problem.max_power_w * slot_s, self.problem.max_energy_j) * self.gain_over_noise
 
     def nats(self, tokens: IntArray | FloatArray) -> FloatArray:
-        """(M,) payload S ln 2 of a token count, nat."""
-        return self.nats_per_token * (tokens + self.problem.extra_tokens)
+        """(..., M) payload S ln 2 of token counts, nat; whole ones where the payload is a table."""
+        if self.problem.payload_bits is None:
+            return self.nats_per_token * (tokens + self.problem.extra_tokens)
+        return ste.sent_bits(self.problem, tokens) * math.log(2.0)
 
     def area(self, tokens: IntArray | FloatArray, slot_s: FloatArray) -> tuple[FloatArray, FloatArray]:
         """(M,) least time-bandwidth product for a slot > 0, Hz s (inf where none suffices), and its root."""
@@ -71,6 +74,8 @@ class Demand:
     def choose(self, price: FloatArray, slot_s: FloatArray, guess: IntArray) -> Choice:
         """Each client's best tokens at its price per area, see `kernel.choose_tokens`."""
         energy = self.energy_over_noise(slot_s)
+        if self.problem.payload_bits is not None:
+            return choose_from_table(self.problem, self.retained, price, slot_s, energy)
         return self.kernel.choose(self.problem, self.nats_per_token, price, energy, guess)
 
     def bandwidth_hz(self, tokens: IntArray | FloatArray, round_s: float) -> FloatArray:
@@ -101,7 +106,7 @@ class Demand:
 
     def total_and_slope(self, tokens: IntArray | FloatArray, round_s: float) -> tuple[float, float]:
         """Total bandwidth need, Hz, and its derivative in the round time, Hz/s; (inf, -inf) if unmet."""
-        if self.kernel.total_and_slope is not None:
+        if self.kernel.total_and_slope is not None and self.problem.payload_bits is None:
             return self.kernel.total_and_slope(
                 self.problem, self.nats_per_token, self.gain_over_noise, tokens, round_s
             )

@@ -45,9 +45,11 @@ def surviving_tokens(
         above.append(_values(demand, middle, _areas(demand, middle.slot_s, counts)))
         last = np.maximum(last, middle.choice.tokens)
     rows = np.arange(clients)
-    loss_above = np.min([_loss(table, last) for table in above], axis=0)
-    loss_below = np.min([_loss(table, first) for table in tables], axis=0)
-    loss = np.where(counts > last[:, None], loss_above, np.where(counts < first[:, None], loss_below, 0.0))
+    loss = np.zeros(tables[0].shape)
+    for best in (first, last):
+        loss_above = np.min([_loss(table, best) for table in above], axis=0)
+        loss_below = np.min([_loss(table, best) for table in tables], axis=0)
+        loss = np.maximum(loss, np.where(counts > best[:, None], loss_above, loss_below))
     loss = np.where(counts >= problem.min_tokens[:, None], np.maximum(loss, 0.0), np.inf)
     loss[~np.isfinite(need_high)] = np.inf
     options = [np.flatnonzero(row <= slack) for row in loss]
@@ -98,7 +100,7 @@ def winners(demand: Demand, vectors: IntArray, target: float) -> NDArray[np.bool
 
 def _areas(demand: Demand, slot_s: FloatArray, counts: IntArray) -> FloatArray:
     """(M, N + 1) area of every count for a slot."""
-    nats = demand.nats_per_token[:, None] * (counts + demand.problem.extra_tokens)
+    nats = demand.nats(counts[:, None]).T
     energy = np.broadcast_to(demand.energy_over_noise(slot_s)[:, None], nats.shape)
     empty = nats == 0
     area, _ = demand.kernel.area(np.where(empty, 1.0, nats).ravel(), energy.ravel())

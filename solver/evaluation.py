@@ -65,7 +65,7 @@ def evaluate(problem: Problem, allocation: Allocation) -> Evaluation:
             "Pass the problem that it was made for",
         )
     tokens, bandwidth, power = allocation.tokens, allocation.bandwidth_hz, allocation.power_w
-    bits = ste.payload_bits(tokens, problem.bits_per_token, problem.extra_tokens)
+    bits = ste.sent_bits(problem, tokens)
     rate = ste.rate_bps(bandwidth, power, problem.gain, problem.noise_w_per_hz)
     uplink = ste.uplink_s(bits, rate)
     energy = ste.energy_j(power, uplink)

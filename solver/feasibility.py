@@ -9,6 +9,7 @@ import numpy as np
 from .bandwidth import least_area
 from .problem import FloatArray, Problem
 from .result import Diagnosis
+from .ste import sent_bits
 
 LONGEST_S: Final = 1e100
 """Stands for no deadline: a slot in which the wideband limit is reached in float64."""
@@ -25,7 +26,7 @@ def diagnose(problem: Problem) -> Diagnosis | None:
     The largest set that fits takes clients by least bandwidth need. Cost: O(M log M) when infeasible, one
     evaluation of the rate where equal bandwidths prove that all is well, one of the closed form otherwise.
     """
-    nats = problem.bits_per_token * np.log(2.0) * (problem.min_tokens + problem.extra_tokens)
+    nats = sent_bits(problem, problem.min_tokens) * np.log(2.0)
     noise_over_gain = problem.noise_w_per_hz / problem.gain
     until_deadline = problem.max_power_w * problem.deadline_s
     energy = np.minimum(until_deadline, problem.max_energy_j)

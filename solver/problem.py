@@ -39,6 +39,9 @@ class Problem:
         min_tokens: (M,) int in 1..N.
         extra_tokens: int >= 0, tokens sent besides the kept ones ([CLS] and the merged token).
         noise_w_per_hz: noise power density, W/Hz, > 0.
+        payload_bits: None for bits_per_token x (K + extra_tokens), or (M, N + 1) bit: what sending K = 0..N
+            tokens takes, >= 0, strictly increasing in K. `bits_per_token` and `extra_tokens` then count for
+            nothing. Not all solvers take a table, see `SolverInfo.payload_tables`.
 
     Raises:
         ProblemError: a field has the wrong shape, type or range.
@@ -59,6 +62,7 @@ class Problem:
     min_tokens: IntArray
     extra_tokens: int
     noise_w_per_hz: float
+    payload_bits: FloatArray | None
 
     def __init__(
         self,
@@ -73,6 +77,7 @@ class Problem:
         min_tokens: ArrayLike = 1,
         extra_tokens: int = 2,
         noise_w_per_hz: float = THERMAL_NOISE_W_PER_HZ,
+        payload_bits: ArrayLike | None = None,
     ) -> None:
         importance_sorted = _importance(importance)
         clients, tokens = importance_sorted.shape
@@ -88,6 +93,7 @@ class Problem:
             "bandwidth_hz": _scalar("bandwidth_hz", bandwidth_hz),
             "noise_w_per_hz": _scalar("noise_w_per_hz", noise_w_per_hz),
             "extra_tokens": _whole_number("extra_tokens", extra_tokens),
+            "payload_bits": None if payload_bits is None else _payload_table(payload_bits, clients, tokens),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -98,8 +104,10 @@ class Problem:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Problem):
             return NotImplemented
-        theirs = other.as_dict()
-        return all(np.array_equal(value, theirs[name]) for name, value in self.as_dict().items())
+        mine, theirs = self.as_dict(), other.as_dict()
+        return mine.keys() == theirs.keys() and all(
+            np.array_equal(value, theirs[name]) for name, value in mine.items()
+        )
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -120,8 +128,9 @@ class Problem:
         return int(self.importance.shape[1])
 
     def as_dict(self) -> dict[str, Any]:
-        """The constructor's arguments by name (arrays are not copied)."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        """The constructor's arguments by name (arrays are not copied), without those that are None."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
 
     def subset(self, clients: ArrayLike) -> Problem:
         """The same round with only the clients at the given indices, in that order.
@@ -218,6 +227,34 @@ def _importance(value: ArrayLike) -> FloatArray:
         array.sort(axis=1)
         array = np.ascontiguousarray(array[:, ::-1])
     _refuse_magnitude("importance", array.max())
+    array.flags.writeable = False
+    return array
+
+
+def _payload_table(value: ArrayLike, clients: int, tokens: int) -> FloatArray:
+    array = _real("payload_bits", value)
+    if array.shape != (clients, tokens + 1):
+        raise ProblemError(
+            "Problem.payload_bits",
+            f"shape {array.shape}",
+            f"({clients}, {tokens + 1}): a row per client, K = 0..N",
+            "Give the bits of 0 tokens too; they count for nothing",
+        )
+    array = array.astype(np.float64)
+    _refuse(
+        "payload_bits",
+        array,
+        ~(np.isfinite(array) & (array >= 0)),
+        "finite and >= 0",
+        "Count headers as bits of every K",
+    )
+    rises = np.diff(array, axis=1, prepend=-1.0) > 0
+    _refuse("payload_bits", array, ~rises, "strictly increasing along the tokens", "Every token takes bits")
+    _refuse_magnitude("payload_bits", np.minimum(array[:, 1:], 1.0))
+    # As large as bits_per_token x (K + extra_tokens) may be.
+    _refuse(
+        "payload_bits", array, array > LARGEST * 2.0**32, f"up to {LARGEST * 2.0**32:g}", "Check the units"
+    )
     array.flags.writeable = False
     return array
 

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from .allocation import Allocation
-from .errors import MissingDependencyError, OptionError, RegistrationError, UnknownNameError
+from .errors import MissingDependencyError, OptionError, ProblemError, RegistrationError, UnknownNameError
 from .problem import Problem
 from .result import Result, Stop, TracePoint
 
@@ -74,6 +74,7 @@ class SolverInfo:
         summary: first sentence of its docstring.
         proves: "optimum" (closes the gap given time), "bound" (a valid bound) or "nothing".
         always_feasible: finds a feasible allocation on every feasible instance.
+        payload_tables: takes problems with `payload_bits`.
         needs: importable packages it requires.
         extra: the extra that installs them, as in `pip install stsflora[extra]`.
         options: its own keyword options with their defaults.
@@ -83,6 +84,7 @@ class SolverInfo:
     summary: str
     proves: str
     always_feasible: bool
+    payload_tables: bool
     needs: tuple[str, ...]
     extra: str
     options: Mapping[str, Any]
@@ -113,6 +115,17 @@ class SolverInfo:
                 f"Run {self.how_to_install}",
             )
 
+    def check_payload(self, problem: Problem) -> None:
+        """Raise ProblemError for a table of payloads that the method does not take."""
+        if problem.payload_bits is not None and not self.payload_tables:
+            able = ", ".join(info.name for info in solvers() if info.payload_tables)
+            raise ProblemError(
+                f"solver {self.name!r}",
+                "a problem with payload_bits",
+                "payloads of bits_per_token x (K + extra_tokens)",
+                f"Take one of {able}",
+            )
+
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Raise OptionError for an option that the method does not have."""
         for name in options:
@@ -129,6 +142,7 @@ def register(
     *,
     proves: str = "nothing",
     always_feasible: bool = True,
+    payload_tables: bool = True,
     needs: Iterable[str] = (),
     extra: str = "all",
 ) -> Callable[[Method], Method]:
@@ -166,6 +180,7 @@ def register(
             summary=inspect.cleandoc(method.__doc__).split("\n\n")[0].replace("\n", " ").rstrip("."),
             proves=proves,
             always_feasible=always_feasible,
+            payload_tables=payload_tables,
             needs=tuple(needs),
             extra=extra,
             options={p.name: p.default for p in own},

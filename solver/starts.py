@@ -10,7 +10,7 @@ from .allocation import Allocation
 from .blocks import largest_tokens, power_block
 from .demand import Demand
 from .problem import FloatArray, IntArray, Problem
-from .ste import payload_bits, rate_bps, uplink_s
+from .ste import rate_bps, sent_bits, uplink_s
 from .tolerances import TOKEN_FIT
 
 STARTS: Final = ("min_tokens", "full", "random")
@@ -68,7 +68,7 @@ def _trim(
     for _ in range(2):
         power = np.minimum(power_block(problem, tokens, bandwidth_hz), limit_w)
         rate = rate_bps(bandwidth_hz, power, problem.gain, problem.noise_w_per_hz)
-        bits = payload_bits(tokens, problem.bits_per_token, problem.extra_tokens)
+        bits = sent_bits(problem, tokens)
         fits = (rate > 0) & (uplink_s(bits, rate) <= problem.deadline_s * (1 + TOKEN_FIT))
         if fits.all():
             return Allocation(tokens, bandwidth_hz, power)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,29 @@ def feasible_problem(
 ) -> Problem:
     """The first feasible draw of `random_problem`."""
     while diagnose(problem := random_problem(rng, clients, tokens)) is not None:
+        pass
+    return problem
+
+
+def with_payload_table(problem: Problem, rng: np.random.Generator) -> Problem:
+    """The same round with payloads that no line fits: headers, coarse tokens, convex and concave pieces."""
+    counts = np.arange(problem.tokens + 1)
+    kind = rng.integers(4, size=problem.clients)[:, None]
+    headers = 1.0 + counts + rng.uniform(0, 8, (problem.clients, 1)) * np.ceil(counts / rng.integers(2, 5))
+    rates = 1.0 + counts * np.where(
+        counts < 0.5 * problem.tokens, 0.25, 1.0
+    )  # the first half at 8 of 32 bits
+    erratic = np.cumsum(10 ** rng.uniform(-3, 1, (problem.clients, counts.size)), axis=1)
+    bent = (1.0 + counts) ** rng.uniform(0.2, 3.0, (problem.clients, 1))
+    shape = np.select([kind == 0, kind == 1, kind == 2], [headers, np.sort(rates + 0 * kind), erratic], bent)
+    return replace(problem, payload_bits=problem.bits_per_token[:, None] * shape)
+
+
+def feasible_table_problem(
+    rng: np.random.Generator, clients: int | None = None, tokens: int | None = None
+) -> Problem:
+    """The first feasible draw of `random_problem` with a payload table."""
+    while diagnose(problem := with_payload_table(random_problem(rng, clients, tokens), rng)) is not None:
         pass
     return problem
 
@@ -132,6 +156,8 @@ def score(problem: Problem, allocation: Allocation) -> tuple[float, list[float],
             float(allocation.power_w[m]),
         )
         bits = float(problem.bits_per_token[m]) * (tokens + problem.extra_tokens)
+        if problem.payload_bits is not None:
+            bits = float(problem.payload_bits[m, min(tokens, problem.tokens)])
         if bandwidth > 0 and power > 0:
             snr = power * float(problem.gain[m]) / (problem.noise_w_per_hz * bandwidth)
             seconds = bits / (bandwidth * math.log1p(snr) / math.log(2.0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conformance import check_answer, check_infeasible
@@ -36,9 +37,13 @@ def test_the_recipe_for_a_solver_passes_the_conformance_suite() -> None:
         unregister("halves")
 
 
-def test_the_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    (example,) = python_blocks(ROOT / "README.md")
-    exec(example, {})
+def test_the_examples_of_the_readme_run(capsys: pytest.CaptureFixture[str]) -> None:
+    solving, planning = python_blocks(ROOT / "README.md")
+    exec(solving, {})
     printed = capsys.readouterr().out
     assert printed.startswith("exact: STE ")
     assert "optimal" in printed
+    names: dict[str, Any] = {}
+    exec(planning, names)
+    assert set(names["plan"].grants) == {"ada", "bob"}
+    assert names["plan"].quality == "optimal"

@@ -16,7 +16,7 @@ from ..problem import FloatArray, IntArray, Problem
 from ..registry import Answer, Request, register
 from ..result import Stop, TracePoint
 from ..starts import STARTS, settle, start
-from ..ste import payload_bits, rate_bps, retained, uplink_s
+from ..ste import rate_bps, retained, sent_bits, uplink_s
 
 SOLVER: Final = "solver 'alternating'"
 BLOCKS: Final = ("power", "bandwidth", "tokens")
@@ -160,8 +160,7 @@ def _sweep(problem: Problem, point: Allocation, rules: _Rules) -> Allocation:
 
 def _round_s(problem: Problem, tokens: IntArray, bandwidth_hz: FloatArray, power_w: FloatArray) -> float:
     rate = rate_bps(bandwidth_hz, power_w, problem.gain, problem.noise_w_per_hz)
-    bits = payload_bits(tokens, problem.bits_per_token, problem.extra_tokens)
-    return float((problem.overhead_s + uplink_s(bits, rate)).max())
+    return float((problem.overhead_s + uplink_s(sent_bits(problem, tokens), rate)).max())
 
 
 def _ste(problem: Problem, point: Allocation) -> float:

@@ -33,6 +33,9 @@ MOST_CLEARINGS: Final = 15
 LONGEST_DOWN: Final = 3.0
 """Largest relative width of a stride towards shorter rounds, whose end may not be known."""
 
+LONGEST_STRETCH: Final = 64.0
+"""Of a stride by chords beyond `CHORD_BEND`, where they turn out to bend less, as with energy limits."""
+
 FINEST: Final = 1e-5
 """Intervals of a relative width below this are not split any further."""
 
@@ -254,15 +257,17 @@ class _Search:
 
     def _march(self, anchor: Anchor, upwards: bool) -> None:
         """Walk from a reading to an end of the axis in strides as long as their bounds allow."""
-        shorten = 1.0
+        stretch, longest = 1.0, LONGEST_STRETCH
         while not self._at_end(anchor.reading.round_s, upwards):
             round_s = anchor.reading.round_s
             if self.request.expired():
                 self._leave_open(round_s, self._most_s() if upwards else self._least_round_s(), math.inf)
                 return
             stride, planes = self._stride(anchor, upwards)
-            stuck = stride * shorten < FINEST
-            stride = OPEN_STRIDE if stuck else shorten * stride
+            if planes:  # their reach is known, not guessed
+                stretch = min(stretch, 1.0)
+            stuck = stride * stretch < FINEST
+            stride = OPEN_STRIDE if stuck else stretch * stride
             if upwards:
                 reach_s = min(round_s * (1.0 + stride), self._most_s())
             else:
@@ -274,11 +279,12 @@ class _Search:
             elif stuck:
                 self._leave_open(round_s, reach_s, bound)
             else:
-                shorten *= 0.4
+                longest = max(1.0, 0.5 * stretch)
+                stretch *= 0.4
                 continue
             if self._at_end(reach_s, upwards):
                 return
-            shorten = min(1.0, 2.0 * shorten)
+            stretch = min(longest, 2.0 * stretch)
             if reading is None:
                 price, tokens = anchor.reading.price, anchor.reading.choice.tokens
                 reading = self.certificate.read(reach_s, price, tokens)

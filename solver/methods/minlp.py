@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from os import PathLike
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -14,13 +14,14 @@ from ..checks import choice
 from ..demand import Demand
 from ..errors import OptionError
 from ..minlp_engines import Engine, find_engine
-from ..minlp_model import FORMS, minlp_model, write_minlp
-from ..minlp_process import Outcome, run_worker
 from ..problem import FloatArray, Problem
 from ..registry import Answer, Request, register
 from ..result import Stop, TracePoint
 from ..rounding import improve, round_and_improve
 from .greedy import greedy
+
+if TYPE_CHECKING:
+    from ..minlp_process import Outcome
 
 WHO: Final = "solver 'minlp'"
 
@@ -31,7 +32,7 @@ PIECES_SHARE: Final = 0.1
 """Share of the gap that may be spent on fewer pieces of f_m."""
 
 
-@register("minlp", proves="optimum", needs=("pyomo",), extra="minlp")
+@register("minlp", proves="optimum", payload_tables=False, needs=("pyomo",), extra="minlp")
 def minlp(
     problem: Problem,
     request: Request,
@@ -65,6 +66,10 @@ def minlp(
         OptionError, MissingDependencyError: an unknown, unsuitable or absent engine, form or option.
         FileFormatError: the model file cannot be written.
     """
+    # Processes and files: a third of the time that importing all solvers would take.
+    from ..minlp_model import FORMS, minlp_model, write_minlp
+    from ..minlp_process import run_worker
+
     choice(WHO, "form", form, FORMS)
     if not (engine_options is None or isinstance(engine_options, Mapping)):
         kind = type(engine_options).__name__

@@ -41,7 +41,7 @@ DENSE: Final = 2.0
 WHO: Final = "solver 'relaxed'"
 
 
-@register("relaxed", proves="bound", needs=("cvxpy",), extra="convex")
+@register("relaxed", proves="bound", payload_tables=False, needs=("cvxpy",), extra="convex")
 def relaxed(
     problem: Problem,
     request: Request,

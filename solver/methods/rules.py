@@ -11,7 +11,7 @@ from ..demand import Demand
 from ..problem import FloatArray, IntArray, Problem
 from ..registry import Answer, Request, register
 from ..starts import start
-from ..ste import payload_bits, rate_bps, uplink_s
+from ..ste import rate_bps, sent_bits, uplink_s
 
 
 @register("equal", always_feasible=False)
@@ -119,7 +119,7 @@ def _shared_equally(problem: Problem, tokens: IntArray) -> Allocation:
 
 def _equal_shares(problem: Problem, counts: IntArray) -> tuple[FloatArray, FloatArray]:
     """(M, n) power in W (0 where no power meets the budget) and uplink time in s of n token choices."""
-    bits = payload_bits(counts, problem.bits_per_token[:, None], problem.extra_tokens)
+    bits = sent_bits(problem, counts.T).T
     share, gain = problem.bandwidth_hz / problem.clients, problem.gain[:, None]
     energy, noise = problem.max_energy_j[:, None], problem.noise_w_per_hz
     power = np.minimum(power_w_for_energy(bits, share, gain, energy, noise), problem.max_power_w[:, None])
