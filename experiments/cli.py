@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from importlib.util import find_spec
 from itertools import product
@@ -186,6 +185,7 @@ def reproduce(
     """Make a table or figure of the paper anew: its numbers, ours, and whether they agree."""
     from dataclasses import asdict
 
+    from .config import cache_folder
     from .reproduce import provenance, save_report, short_table
     from .tables import SCHEMES
     from .targets import TARGETS, Settings
@@ -198,7 +198,7 @@ def reproduce(
         model=model,
         device=device,
         seed=seed,
-        cache=_cache_folder(),
+        cache=cache_folder(),
         dataset=dataset,
         backbone=backbone,
         partition=partition,
@@ -236,19 +236,16 @@ def reproduce(
         print(json.dumps(plain, allow_nan=False))
 
 
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stsflora"
-
-
 def _run(configs: dict[str, Config], output: Path, *, resume: bool, device: str) -> list[Run]:
     """All runs with a progress bar; on Ctrl-C say what is kept and exit with 130."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from .config import cache_folder
     from .train import finetune as train
 
     messages = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    cache = _cache_folder()
+    cache = cache_folder()
     runs: list[Run] = []
     with Progress(*columns, console=messages, transient=True) as progress:
         task = progress.add_task("starting", total=sum(config.rounds for config in configs.values()))

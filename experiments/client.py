@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,8 +113,3 @@ def stream(config: Config, part: str, *numbers: int) -> Generator:
 def in_batches(count: int) -> tuple[Tensor, ...]:
     """Indices 0 to count - 1, some at a time."""
     return torch.split(torch.arange(count), FORWARD_BATCH)
-
-
-def cache_folder() -> Path:
-    """Where the small pretrained ViT is kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stsflora"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any, Final, Self
 
 from ..solver import OptionError
@@ -142,6 +144,11 @@ class Config:
     def _check(self, name: str, good: bool, allowed: str) -> None:
         if not good:
             raise OptionError("Config", f"{name} = {getattr(self, name)!r:.40}", allowed, "Correct it")
+
+
+def cache_folder() -> Path:
+    """Where the small pretrained ViT is kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stsflora"
 
 
 def _whole(value: Any, least: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from configparser import ConfigParser
 from dataclasses import replace
 from pathlib import Path
@@ -469,13 +470,14 @@ def test_the_runs_of_figure_10():
 # the command
 
 
-def test_a_report_is_written_with_its_provenance(tmp_path, run, cache):
-    folder = str(tmp_path / "out")
-    code, out, _ = run("fig9", "--quick", "--data", "digits", "--seed", "3", "--output", folder)
+def test_a_report_is_written_with_its_provenance(tmp_path, run, cache, monkeypatch):
+    call = ["fig9", "--quick", "--data", "digits", "--seed", "3", "--output", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/stsflora", "reproduce", *call])
+    code, out, _ = run(*call)
     assert code == 0
     assert "Kept tokens sit on the object" in out
     made = json.loads((tmp_path / "out" / "fig9_provenance.json").read_text())
-    assert made["command"].startswith("stsflora ")
+    assert made["command"] == " ".join(["stsflora", "reproduce", *call])
     assert made["settings"]["seed"] == 3
     assert made["settings"]["quick"] is True
     assert {"commit", "sources", "hardware", "made", "seconds"} <= set(made)

@@ -1,0 +1,182 @@
+"""The clients as the server sees them: at the far end of Flower's grid, slow, absent or malicious."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import httpx
+import torch
+from flwr.app import Message, RecordDict
+from flwr.serverapp import Grid
+
+from ...models.tokens import Selected
+from ..client_tokens import Offer
+from ..methods import Work
+from ..train import Clients, Run
+from ..uplink import Decision
+from . import messages
+from .messages import Format, Grant, MessageError
+
+POLL_S: Final = 0.5
+LOG: Final = logging.getLogger("flwr")
+
+
+@dataclass(eq=False)
+class GridClients(Clients):
+    """Nodes of a grid, each of which says in its offer which client it is.
+
+    A node that does not answer, fails or sends something malformed is left out of the round by name and asked
+    again in the next. When several nodes claim a client, the first keeps it while it is there and answers.
+
+    Attributes:
+        run: whose rounds they serve.
+        grid: Flower's.
+        reply_timeout_s: how long a round waits for its offers, and again for its uploads.
+        node_of: node by client, as far as they are known.
+        samples: by client, of the offers of this round.
+    """
+
+    run: Run
+    grid: Grid
+    reply_timeout_s: float
+    node_of: dict[int, int] = field(default_factory=dict)
+    samples: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def form(self) -> Format:
+        """What messages have to look like."""
+        halves, classes = self.run.shared.halves, self.run.shared.images.classes
+        return Format(self.run.config, halves.patches, halves.width, halves.prefix_tokens, classes)
+
+    def wait(self, timeout_s: float) -> None:
+        """Until there is a node for every client, or the time is over: the rounds go on without some then."""
+        end, wanted = time.monotonic() + timeout_s, self.run.config.clients
+        while (present := len(list(self.grid.get_node_ids()))) < wanted and time.monotonic() < end:
+            time.sleep(POLL_S)
+        LOG.info("%d nodes for %d clients", present, wanted)
+
+    def offers(self, index: int, awake: Sequence[int]) -> tuple[dict[int, Offer], dict[int, str]]:
+        """Ask the nodes whose clients are awake, and those that have not said yet which client they are."""
+        client_of = {node: client for client, node in self.node_of.items()}
+        present = sorted(self.grid.get_node_ids()) if awake else []
+        asked = [node for node in present if node not in client_of or client_of[node] in awake]
+        replies, failures = self._exchange(
+            messages.OFFER, {node: messages.pack_round(index) for node in asked}, index
+        )
+        found: dict[int, Offer] = {}
+        for node, content in replies.items():
+            try:
+                client, offer = messages.read_offer(content, self.form)
+            except MessageError as error:
+                failures[node] = f"refused: {error}"
+                continue
+            holder = self.node_of.get(client, node)
+            if holder != node and holder in present and holder not in failures:
+                failures[node] = f"refused: it claims to be client {client}, which is node {holder}"
+            elif client_of.get(node, client) != client:
+                failures[node] = f"refused: it claims to be client {client} and was {client_of[node]}"
+            else:
+                self.node_of[client] = node
+                found[client] = offer
+        self._warn(index, failures)
+        offers = {client: found[client] for client in sorted(found) if client in awake}
+        self.samples = {client: offer.samples for client, offer in offers.items()}
+        return offers, {
+            client: failures.get(self.node_of.get(client, -1), "no node is connected for it")
+            for client in awake
+            if client not in offers
+        }
+
+    def uploads(self, index: int, decision: Decision) -> tuple[list[Work], dict[int, str]]:
+        """Send each client what it is granted, and check that it comes."""
+        rows = zip(
+            decision.clients.tolist(),
+            decision.tokens.tolist(),
+            decision.bandwidth_hz.tolist(),
+            decision.power_w.tolist(),
+            strict=True,
+        )
+        grants = {client: Grant(*granted) for client, *granted in rows}
+        contents = {
+            self.node_of[client]: messages.pack_grant(index, grant) for client, grant in grants.items()
+        }
+        replies, failures = self._exchange(messages.UPLOAD, contents, index)
+        device, link, works = self.run.shared.device, self.run.shared.link, []
+        for client, grant in grants.items():
+            node = self.node_of[client]
+            if node in failures:
+                continue
+            try:
+                cut, labels = messages.read_upload(
+                    replies[node], self.form, self.samples[client], grant.tokens
+                )
+            except MessageError as error:
+                failures[node] = f"refused: {error}"
+                continue
+            link.up_bytes += messages.payload_bytes(replies[node])
+            arrived = Selected(cut.tokens.to(device), cut.valid.to(device))
+            works.append(Work(client, torch.arange(len(labels)), arrived, labels.to(device)))
+        self._warn(index, failures)
+        lost = {client: self.node_of[client] for client in grants if self.node_of[client] in failures}
+        return works, {client: failures[node] for client, node in lost.items()}
+
+    def _exchange(
+        self, kind: str, contents: Mapping[int, RecordDict], index: int
+    ) -> tuple[dict[int, RecordDict], dict[int, str]]:
+        """Contents of the replies by node, and why other nodes gave none."""
+        waiting: dict[str, int] = {}
+        replies: dict[int, RecordDict] = {}
+        failures: dict[int, str] = {}
+        for node, content in contents.items():
+            message = Message(content, node, kind, ttl=self.reply_timeout_s, group_id=str(index))
+            number = next(iter(self.grid.push_messages([message])), None)
+            if number is None:
+                failures[node] = "no message could be sent to it"
+            else:
+                waiting[number] = node
+        end = time.monotonic() + self.reply_timeout_s
+        while waiting:
+            for number, node in list(waiting.items()):
+                answer = self._pull(number, node)
+                if answer is None:
+                    continue
+                del waiting[number]
+                if isinstance(answer, str):
+                    failures[node] = answer
+                else:
+                    replies[node] = answer
+            if waiting and time.monotonic() > end:
+                failures |= dict.fromkeys(waiting.values(), f"no reply within {self.reply_timeout_s:g} s")
+                break
+            if waiting:
+                time.sleep(POLL_S)
+        return replies, failures
+
+    def _pull(self, number: str, node: int) -> RecordDict | str | None:
+        """The reply to one message, why it is none, or None as long as it has not come.
+
+        Replies are pulled one by one, so that one which Flower cannot decode harms nobody else's.
+        """
+        try:
+            reply = next(iter(self.grid.pull_messages([number])), None)
+        except httpx.HTTPError:
+            raise
+        except Exception as error:  # whatever Flower's decoder meets in foreign bytes
+            return f"refused: a message that cannot be decoded ({str(error)!r:.100})"
+        if reply is None:
+            return None
+        if reply.has_error():
+            return f"it failed: {reply.error.reason!r:.200}"
+        if reply.metadata.src_node_id != node or not reply.has_content():
+            return f"refused: an empty reply, or one from another node ({reply.metadata.src_node_id})"
+        return reply.content
+
+    def _warn(self, index: int, failures: Mapping[int, str]) -> None:
+        client_of = {node: client for client, node in self.node_of.items()}
+        for node, reason in failures.items():
+            who = f"client {client_of[node]}" if node in client_of else "an unknown client"
+            LOG.warning("round %d: %s (node %d): %s", index, who, node, reason)

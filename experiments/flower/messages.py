@@ -1,0 +1,229 @@
+"""What crosses the network, and what is checked before anything of it is used.
+
+Arrays travel as their bare bytes, little-endian and in C order: no header that could contradict the shape
+that the receiver expects. A receiver knows every name, type and shape beforehand and takes nothing else.
+
+A round has two exchanges. `query.offer`: {round} -> {client, samples}, importance. `train.upload`:
+{round, tokens, bandwidth-hz, power-w} -> tokens, labels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import numpy as np
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...models.tokens import Selected, merged_tokens
+from ...solver import StsfloraError
+from ...solver.tolerances import FEASIBILITY
+from ..client_tokens import Offer, payload_dtype
+from ..config import SELECTING, Config
+
+OFFER: Final = "query.offer"
+UPLOAD: Final = "train.upload"
+BARE: Final = "stsflora.bare"
+LARGEST: Final = 65504.0
+"""Largest magnitude of a token's element, float16's: beyond it a layer norm may overflow."""
+IMPORTANCE_TOLERANCE: Final = 1e-3
+
+Number = TypeVar("Number", int, float)
+
+
+class MessageError(StsfloraError, ValueError):
+    """A message from the network is malformed; whoever sent it takes no part in the round."""
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a client may send: K tokens per image over a bandwidth at a power."""
+
+    tokens: int
+    bandwidth_hz: float
+    power_w: float
+
+
+@dataclass(frozen=True)
+class Format:
+    """Shapes and ranges that both sides know from the run's settings and the model.
+
+    Attributes:
+        config: settings.
+        patches: N.
+        width: C.
+        prefix_tokens: P.
+        classes: of labels.
+    """
+
+    config: Config
+    patches: int
+    width: int
+    prefix_tokens: int
+    classes: int
+
+    def tokens_sent(self, count: int) -> int:
+        """P + K + E."""
+        merged = merged_tokens(self.config.merge) if self.config.method == SELECTING else 0
+        return self.prefix_tokens + count + merged
+
+
+def pack_round(index: int) -> RecordDict:
+    """The server asks for offers."""
+    return RecordDict({"ask": ConfigRecord({"round": index})})
+
+
+def read_round(content: RecordDict, config: Config) -> int:
+    """The round that the server asks for. Raises MessageError."""
+    ask = _records(content, "ask")["ask"]
+    _names(ask, "round")
+    return _number(ask, "round", int, 0, config.rounds - 1)
+
+
+def pack_offer(client: int, offer: Offer) -> RecordDict:
+    """A client's offer."""
+    return RecordDict(
+        {
+            "offer": ConfigRecord({"client": client, "samples": offer.samples}),
+            "arrays": ArrayRecord({"importance": _bare(offer.importance.astype("<f8"))}),
+        }
+    )
+
+
+def read_offer(content: RecordDict, form: Format) -> tuple[int, Offer]:
+    """Whose offer it is, and the offer: descending importances that sum to the number of samples.
+
+    Raises:
+        MessageError: names, types, sizes or values are not those of an offer.
+    """
+    config = form.config
+    records = _records(content, "offer", "arrays")
+    _names(records["offer"], "client", "samples")
+    client = _number(records["offer"], "client", int, 0, config.clients - 1)
+    samples = _number(records["offer"], "samples", int, 1, config.batch)
+    _names(records["arrays"], "importance")
+    importance = _array(records["arrays"], "importance", "<f8", (form.patches,), (0.0, float(samples)))
+    if (np.diff(importance) > 0).any():
+        raise MessageError("importance", "values that ascend", "descending ones", "Sort them")
+    if abs(total := float(importance.sum()) - samples) > IMPORTANCE_TOLERANCE * samples:
+        raise MessageError(
+            "importance",
+            f"a sum that is {total:+.3g} off",
+            f"{samples}, one per sample",
+            "Normalise the scores",
+        )
+    return client, Offer(samples, importance)
+
+
+def pack_grant(index: int, grant: Grant) -> RecordDict:
+    """The server's grant."""
+    fields = {
+        "round": index,
+        "tokens": grant.tokens,
+        "bandwidth-hz": grant.bandwidth_hz,
+        "power-w": grant.power_w,
+    }
+    return RecordDict({"grant": ConfigRecord(dict(fields))})
+
+
+def read_grant(content: RecordDict, config: Config) -> tuple[int, Grant]:
+    """Round and grant; that K is at most N is for `select` to say. Raises MessageError."""
+    slack = 1 + FEASIBILITY
+    grant = _records(content, "grant")["grant"]
+    _names(grant, "round", "tokens", "bandwidth-hz", "power-w")
+    return _number(grant, "round", int, 0, config.rounds - 1), Grant(
+        _number(grant, "tokens", int, 1, 2**31),
+        _number(grant, "bandwidth-hz", float, math.ulp(0.0), config.bandwidth_hz * slack),
+        _number(grant, "power-w", float, math.ulp(0.0), config.max_power_w * slack),
+    )
+
+
+def pack_upload(selected: Selected, labels: Tensor, config: Config) -> RecordDict:
+    """A client's tokens in the payload's precision, and the labels that the server trains with."""
+    tokens = selected.tokens.to(payload_dtype(config)).numpy()
+    arrays = {"tokens": _bare(_little(tokens)), "labels": _bare(labels.numpy().astype("<i4"))}
+    return RecordDict({"arrays": ArrayRecord(arrays)})
+
+
+def read_upload(content: RecordDict, form: Format, samples: int, count: int) -> tuple[Selected, Tensor]:
+    """Tokens and labels of a batch of which the offer has told the size and the grant K.
+
+    Which tokens are valid follows from K: only the merged one of a client that keeps all is not.
+
+    Raises:
+        MessageError: names, types, sizes or values are not those that were granted.
+    """
+    arrays = _records(content, "arrays")["arrays"]
+    _names(arrays, "tokens", "labels")
+    length = form.tokens_sent(count)
+    kind = f"<f{form.config.bits_per_element // 8}"
+    tokens = _array(arrays, "tokens", kind, (samples, length, form.width), (-LARGEST, LARGEST))
+    labels = _array(arrays, "labels", "<i4", (samples,), (0, form.classes - 1))
+    valid = torch.ones((samples, length), dtype=torch.bool)
+    if length > form.prefix_tokens + form.patches:
+        valid[:, -1] = False
+    return Selected(torch.from_numpy(tokens).float(), valid), torch.from_numpy(labels).long()
+
+
+def payload_bytes(content: RecordDict) -> int:
+    """Bytes of the tokens in an upload that was read."""
+    return len(content.array_records["arrays"]["tokens"].data)
+
+
+def _bare(values: NDArray[Any]) -> Array:
+    return Array(values.dtype.str, tuple(values.shape), BARE, values.tobytes())
+
+
+def _little(values: NDArray[Any]) -> NDArray[Any]:
+    return values.astype(values.dtype.newbyteorder("<"), copy=False)
+
+
+def _records(content: RecordDict, *names: str) -> dict[str, Any]:
+    _names(content, *names)
+    kinds = {name: ArrayRecord if name == "arrays" else ConfigRecord for name in names}
+    for name, kind in kinds.items():
+        if type(content[name]) is not kind:
+            raise MessageError(f"record {name!r}", type(content[name]).__name__, kind.__name__, "Correct it")
+    return {name: content[name] for name in names}
+
+
+def _names(record: Mapping[str, object], *names: str) -> None:
+    if record.keys() != set(names):
+        got = ", ".join(sorted(map(repr, record)))
+        raise MessageError(
+            "message", f"{got or 'nothing'!s:.100}", ", ".join(names), "Send these and nothing else"
+        )
+
+
+def _number(record: Mapping[str, object], name: str, kind: type[Number], low: Number, high: Number) -> Number:
+    value = record[name]
+    if type(value) is not kind or not low <= value <= high:  # NaN is in no range
+        raise MessageError(name, f"{value!r:.40}", f"{kind.__name__} {low} to {high}", "Correct it")
+    return value
+
+
+def _array(
+    record: Mapping[str, Array], name: str, kind: str, shape: tuple[int, ...], limits: tuple[float, float]
+) -> NDArray[Any]:
+    """An array of that type and shape with finite values within limits, or MessageError."""
+    array, size = record[name], np.dtype(kind).itemsize * math.prod(shape)
+    got = (array.stype, array.dtype, tuple(array.shape), len(array.data))
+    if got != (BARE, kind, shape, size):
+        raise MessageError(
+            name,
+            f"{got[1]!r:.20} of shape {got[2]!s:.60} in {got[3]} bytes of {got[0]!r:.20}",
+            f"{kind!r} of shape {shape} in {size} bytes of {BARE!r}",
+            "Send what was granted",
+        )
+    values = np.frombuffer(array.data, kind).reshape(shape)
+    low, high = limits
+    if not bool(((values >= low) & (values <= high)).all()):  # NaN is in no range
+        raise MessageError(
+            name, "a value out of range", f"finite ones from {low:g} to {high:g}", "Correct it"
+        )
+    return values.astype(values.dtype.newbyteorder("="))
