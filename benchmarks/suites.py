@@ -130,7 +130,7 @@ def suites() -> tuple[Suite, ...]:
             clients=(5, 20, 100, 1_000),
             seeds=20,
             time_limit_s=5.0,
-            largest={"minlp": 20, "relaxed": 100},
+            largest={"minlp": 20},
             reference_gap=1e-6,
         ),
         Suite(
