@@ -14,7 +14,6 @@ import numpy as np
 
 from ..solver import FileFormatError
 from ..solver.file_access import existing_file, write_atomically
-from .report import reached
 from .reproduce import csv_text
 
 if TYPE_CHECKING:
@@ -98,6 +97,33 @@ class FinishedRun:
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """The final figures of a run, as in `FinishedRun`; costs are sums over all rounds."""
+
+    top1: float | None
+    top1_selected: float | None
+    mean_tokens: float | None
+    ste: float | None
+    uplink_mb: float
+    air_s: float
+    energy_j: float
+    target: float
+    rounds_to_target: int | None
+    air_s_to_target: float | None
+    energy_j_to_target: float | None
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What it took to reach an accuracy: rounds, air time in s, energy in J, uplink in bytes."""
+
+    rounds: int
+    air_s: float
+    energy_j: float
+    uplink_bytes: int
+
+
+@dataclass(frozen=True)
 class CurvePoint:
     """An evaluated round of a run; costs are sums over all rounds so far.
 
@@ -122,16 +148,47 @@ class CurvePoint:
     energy_j: float
 
 
-def finished_run(
-    config: Config, logs: Sequence[RoundLog], *, run: str = "", target: float = 0.9
-) -> FinishedRun:
-    """The row of a run; `target` is the accuracy whose cost it gives."""
+def reached(logs: Sequence[RoundLog], accuracy: float) -> Reached | None:
+    """The cost of all rounds up to the first evaluation of at least this accuracy; None if there is none."""
+    for end, log in enumerate(logs, start=1):
+        if log.accuracy is not None and log.accuracy >= accuracy:
+            past = logs[:end]
+            return Reached(
+                end,
+                sum(entry.round_s for entry in past),
+                sum(entry.energy_j for entry in past),
+                sum(entry.uplink_bytes for entry in past),
+            )
+    return None
+
+
+def outcome(logs: Sequence[RoundLog], target: float) -> Outcome:
+    """The final figures of some rounds; `target` is the accuracy whose cost is given."""
     goal = reached(logs, target)
-    traits = config.traits
     top1 = [log.accuracy for log in logs if log.accuracy is not None]
     selected = [log.accuracy_selected for log in logs if log.accuracy_selected is not None]
     tokens = [count for log in logs for count in log.tokens]
     stes = [log.ste for log in logs if log.ste is not None]
+    return Outcome(
+        top1=top1[-1] if top1 else None,
+        top1_selected=selected[-1] if selected else None,
+        mean_tokens=mean(tokens) if tokens else None,
+        ste=mean(stes) if stes else None,
+        uplink_mb=sum(log.uplink_bytes for log in logs) / 2**20,
+        air_s=sum(log.round_s for log in logs),
+        energy_j=sum(log.energy_j for log in logs),
+        target=target,
+        rounds_to_target=goal.rounds if goal else None,
+        air_s_to_target=goal.air_s if goal else None,
+        energy_j_to_target=goal.energy_j if goal else None,
+    )
+
+
+def finished_run(
+    config: Config, logs: Sequence[RoundLog], *, run: str = "", target: float = 0.9
+) -> FinishedRun:
+    """The row of a run; `target` is the accuracy whose cost it gives."""
+    traits = config.traits
     return FinishedRun(
         data=Path(config.data).stem,
         model=config.model,
@@ -151,17 +208,7 @@ def finished_run(
         min_tokens=config.min_tokens,
         count_forward=int(config.count_forward),
         seed=config.seed,
-        top1=top1[-1] if top1 else None,
-        top1_selected=selected[-1] if selected else None,
-        mean_tokens=mean(tokens) if tokens else None,
-        ste=mean(stes) if stes else None,
-        uplink_mb=sum(log.uplink_bytes for log in logs) / 2**20,
-        air_s=sum(log.round_s for log in logs),
-        energy_j=sum(log.energy_j for log in logs),
-        target=target,
-        rounds_to_target=goal.rounds if goal else None,
-        air_s_to_target=goal.air_s if goal else None,
-        energy_j_to_target=goal.energy_j if goal else None,
+        **asdict(outcome(logs, target)),
     )
 
 

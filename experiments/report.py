@@ -1,34 +1,22 @@
-"""What runs have to show: one table, one picture; cumulative cost until an accuracy is reached."""
+"""What runs have to show: one table, one picture."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
-from statistics import mean
 from typing import Final
 
 from ..benchmarks.plots import COLOURS, LINES, MARKERS, require_matplotlib, save_figure
 from ..benchmarks.report import TextTable, seconds_text
 from .checkpoint import RoundLog
 from .config import Config
+from .finished import curve, outcome
 
 BARS: Final = "▁▂▃▄▅▆▇█"
 CURVE_COLUMNS: Final = 12
 
 Runs = Mapping[str, Sequence[RoundLog]]
 """Finished rounds by label."""
-
-
-@dataclass(frozen=True)
-class Reached:
-    """What it took to reach an accuracy: rounds, air time in s, energy in J, uplink in bytes."""
-
-    rounds: int
-    air_s: float
-    energy_j: float
-    uplink_bytes: int
 
 
 def labels(configs: Sequence[Config]) -> list[str]:
@@ -45,20 +33,6 @@ def labels(configs: Sequence[Config]) -> list[str]:
         parts = [entry[name] for name in varied if name in entry]
         found.append(f"{entry['method']} ({', '.join(parts)})" if parts else entry["method"])
     return found
-
-
-def reached(logs: Sequence[RoundLog], accuracy: float) -> Reached | None:
-    """The cost of all rounds up to the first evaluation of at least this accuracy; None if there is none."""
-    for end, log in enumerate(logs, start=1):
-        if log.accuracy is not None and log.accuracy >= accuracy:
-            past = logs[:end]
-            return Reached(
-                end,
-                sum(entry.round_s for entry in past),
-                sum(entry.energy_j for entry in past),
-                sum(entry.uplink_bytes for entry in past),
-            )
-    return None
 
 
 def results_table(title: str, runs: Runs, target: float) -> TextTable:
@@ -119,8 +93,7 @@ def save_curves(runs: Runs, path: Path) -> None:
     figure = Figure(figsize=(9.0, 3.9), layout="constrained", facecolor="white")
     by_round, by_air = figure.subplots(1, 2, sharey=True)
     for number, (label, logs) in enumerate(runs.items()):
-        tested = [(end, log.accuracy) for end, log in enumerate(logs) if log.accuracy is not None]
-        air_s = list(accumulate(log.round_s for log in logs))
+        points = curve(label, logs)
         look = {
             "color": COLOURS[number % len(COLOURS)],
             "marker": MARKERS[number % len(MARKERS)],
@@ -128,10 +101,10 @@ def save_curves(runs: Runs, path: Path) -> None:
             "markersize": 4,
             "label": label,
         }
-        accuracy = [100 * value for _, value in tested]
-        by_round.plot([end + 1 for end, _ in tested], accuracy, **look)
-        if air_s and air_s[-1] > 0:
-            by_air.plot([air_s[end] for end, _ in tested], accuracy, **look)
+        accuracy = [100 * point.top1 for point in points]
+        by_round.plot([point.round for point in points], accuracy, **look)
+        if points and points[-1].air_s > 0:
+            by_air.plot([point.air_s for point in points], accuracy, **look)
     by_round.set(xlabel="round", ylabel="top-1 accuracy, %", ylim=(0, 101))
     by_air.set(xlabel="simulated air time, s")
     for axes in (by_round, by_air):
@@ -143,25 +116,21 @@ def save_curves(runs: Runs, path: Path) -> None:
 
 
 def _line(label: str, logs: Sequence[RoundLog], target: float) -> tuple[str, ...]:
-    accuracies = [log.accuracy for log in logs if log.accuracy is not None]
-    selected = [log.accuracy_selected for log in logs if log.accuracy_selected is not None]
-    tokens = [count for log in logs for count in log.tokens]
-    stes = [log.ste for log in logs if log.ste is not None]
-    air_s = sum(log.round_s for log in logs)
-    goal = reached(logs, target)
+    found = outcome(logs, target)
+    reached_at_s, reached_at_j = found.air_s_to_target, found.energy_j_to_target
     return (
         label,
-        _percent(accuracies[-1] if accuracies else None),
-        _percent(selected[-1] if selected else None),
-        _curve(accuracies),
-        f"{mean(tokens):.1f}" if tokens else "–",
-        f"{mean(stes):,.0f}/s" if stes else "–",
-        f"{sum(log.uplink_bytes for log in logs) / 2**20:.2f}",
-        seconds_text(air_s) if air_s else "–",
-        f"{1e3 * sum(log.energy_j for log in logs):.4g} mJ" if air_s else "–",
-        str(goal.rounds) if goal else "–",
-        seconds_text(goal.air_s) if goal and air_s else "–",
-        f"{1e3 * goal.energy_j:.4g} mJ" if goal and air_s else "–",
+        _percent(found.top1),
+        _percent(found.top1_selected),
+        _curve([log.accuracy for log in logs if log.accuracy is not None]),
+        f"{found.mean_tokens:.1f}" if found.mean_tokens is not None else "–",
+        f"{found.ste:,.0f}/s" if found.ste is not None else "–",
+        f"{found.uplink_mb:.2f}",
+        seconds_text(found.air_s) if found.air_s else "–",
+        f"{1e3 * found.energy_j:.4g} mJ" if found.air_s else "–",
+        str(found.rounds_to_target or "–"),
+        seconds_text(reached_at_s) if reached_at_s is not None and found.air_s else "–",
+        f"{1e3 * reached_at_j:.4g} mJ" if reached_at_j is not None and found.air_s else "–",
     )
 
 

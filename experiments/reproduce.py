@@ -31,6 +31,9 @@ GRADES: Final = ("A", "B", "C")
 """Of the paper's numbers as we know them: several notes or arithmetic; one note; read off a figure."""
 
 PACKAGES: Final = ("numpy", "scipy", "torch", "timm", "peft", "matplotlib")
+OWN: Final = ("solver", "models", "benchmarks", "experiments")
+"""Folders of the toolkit's packages."""
+
 NOT_RUN: Final = "not run here"
 
 
@@ -292,13 +295,20 @@ def provenance(target: str, settings: Mapping[str, Any], seconds: float) -> dict
         "target": target,
         "command": shlex.join(["stsflora", *sys.argv[1:]]),
         "commit": commit(),
-        "sources": digest_of(sorted(Path(__file__).parents[1].glob("*/**/*.py"))),
+        "sources": _sources_digest(),
         "settings": dict(settings),
         "versions": found,
         "hardware": hardware(),
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "seconds": round(seconds, 1),
     }
+
+
+def _sources_digest() -> str:
+    """Of the toolkit's own packages: an environment may lie in the same checkout."""
+    root = Path(__file__).parents[1]
+    files = (file for name in OWN for file in (root / name).rglob("*.py"))
+    return digest_of(sorted(files))
 
 
 def commit() -> str:

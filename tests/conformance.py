@@ -8,9 +8,12 @@ import pickle
 from typing import Any, Final
 
 import numpy as np
+import pytest
+from instances import brute_force, knapsack
 
 from stsflora.solver import Problem, Quality, Result, SolverInfo, Stop, evaluate, solve
-from stsflora.solver.tolerances import BOUND_CONTRADICTION, CLAIM
+from stsflora.solver.demand import Demand
+from stsflora.solver.tolerances import BOUND_CONTRADICTION, CLAIM, FEASIBILITY
 
 ENGINE_LIMIT_S: Final = 5.0
 """Wall time per solve for solvers on foreign engines; the others get none."""
@@ -118,3 +121,26 @@ def check_time_limit(info: SolverInfo, problem: Problem, limit_s: float) -> None
     if info.always_feasible:
         assert result.quality not in {Quality.NONE, Quality.INFEASIBLE}
     check_allocation(result)
+
+
+def check_against_brute_force(problem: Problem, gap: float, kernel: str) -> None:
+    """`exact` has an optimum of all token counts, and a bound that none of them exceeds."""
+    best, tokens = brute_force(problem)
+    result = solve(problem, gap=gap, kernel=kernel)
+    assert result.quality is Quality.OPTIMAL, (result, tokens)
+    assert result.bound >= best * (1 - 1e-12)
+    assert result.ste >= best * (1 - max(gap, 1e-9) - 1e-9)
+    assert result.ste <= best * (1 + 4 * FEASIBILITY)
+
+
+def check_against_highs(problem: Problem) -> None:
+    """No knapsack of HiGHS at a fixed round time exceeds the bound of `exact`; at its own, it is met."""
+    result = solve(problem, gap=0)
+    assert result.evaluation is not None
+    best_s = result.evaluation.round_s
+    least_s = Demand(problem).least_round_s(problem.min_tokens)
+    for round_s in np.concatenate(([best_s * (1 + 1e-9)], np.geomspace(least_s * (1 + 1e-6), 4 * best_s, 7))):
+        attention = knapsack(problem, float(round_s))
+        assert attention / round_s <= result.bound * (1 + 1e-7)
+    at_best = knapsack(problem, best_s * (1 + 1e-9)) / best_s
+    assert at_best == pytest.approx(result.ste, rel=1e-6)

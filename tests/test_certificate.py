@@ -8,12 +8,13 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from conformance import check_against_highs
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from instances import brute_force, feasible_problem, knapsack
+from instances import brute_force, feasible_problem
 
 from stsflora.benchmarks.families import families, family
-from stsflora.solver import Problem, solve
+from stsflora.solver import Problem
 from stsflora.solver.certificate import Certificate
 from stsflora.solver.clearing import clear
 from stsflora.solver.demand import Demand
@@ -27,16 +28,7 @@ KERNELS = ["numpy", *(["numba"] if find_spec("numba") else [])]
 
 @pytest.mark.parametrize("name", FEASIBLE)
 def test_bound_and_optimum_against_highs_at_fixed_round_times(name: str) -> None:
-    problem = family(name, 4, seed=1, tokens=24)
-    result = solve(problem, gap=0)
-    assert result.evaluation is not None
-    best_s = result.evaluation.round_s
-    least_s = Demand(problem).least_round_s(problem.min_tokens)
-    for round_s in np.concatenate(([best_s * (1 + 1e-9)], np.geomspace(least_s * (1 + 1e-6), 4 * best_s, 7))):
-        attention = knapsack(problem, float(round_s))
-        assert attention / round_s <= result.bound * (1 + 1e-7)
-    at_best = knapsack(problem, best_s * (1 + 1e-9)) / best_s
-    assert at_best == pytest.approx(result.ste, rel=1e-6)
+    check_against_highs(family(name, 4, seed=1, tokens=24))
 
 
 @settings(max_examples=250)

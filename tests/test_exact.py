@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from instances import brute_force, feasible_problem
+from conformance import check_against_brute_force
+from instances import feasible_problem
 
 from stsflora.benchmarks.families import fading_sequence, families, family
 from stsflora.solver import OptionError, Problem, Quality, Stop, solve
@@ -13,15 +14,6 @@ from stsflora.solver.tolerances import FEASIBILITY
 
 SLOW = pytest.mark.slow
 FEASIBLE = [name for name in families() if name != "infeasible"]
-
-
-def check_against_brute_force(problem: Problem, gap: float, kernel: str) -> None:
-    best, tokens = brute_force(problem)
-    result = solve(problem, gap=gap, kernel=kernel)
-    assert result.quality is Quality.OPTIMAL, (result, tokens)
-    assert result.bound >= best * (1 - 1e-12)
-    assert result.ste >= best * (1 - max(gap, 1e-9) - 1e-9)
-    assert result.ste <= best * (1 + 4 * FEASIBILITY)
 
 
 @pytest.mark.parametrize("block", range(4))

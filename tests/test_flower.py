@@ -50,13 +50,10 @@ def run_config(config):
 
 
 @pytest.fixture(autouse=True)
-def one_task():
+def one_task(one_thread):
     """What Flower tells every process of itself."""
     TaskIdentity.run_id = TaskIdentity.task_id = TaskIdentity.node_id = 1
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     yield
-    torch.set_num_threads(before)
     client_app._clients.cache_clear()
 
 

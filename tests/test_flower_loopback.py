@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 pytest.importorskip("timm")
 pytest.importorskip("peft")
 pytest.importorskip("sklearn")
@@ -106,7 +106,7 @@ def test_a_plan_to_kill_names_a_node_and_a_round(text):
 
 
 @pytest.mark.slow
-def test_flowers_simulation_engine_gives_the_same_accuracies(tmp_path):
+def test_flowers_simulation_engine_gives_the_same_accuracies(tmp_path, one_thread):
     pytest.importorskip("ray", reason="flwr[simulation] is not installed")
     (tmp_path / "deployment").mkdir()
     output = tmp_path / "out"
@@ -114,10 +114,7 @@ def test_flowers_simulation_engine_gives_the_same_accuracies(tmp_path):
         lines = list(deployment.run("rounds=2", f'output="{output}"'))
     assert "4 nodes for 4 clients" in "".join(lines)
     config, logs, _ = load_checkpoint(output / CHECKPOINT)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     here = finetune(config, tmp_path / "here", cache=cache_folder())
-    torch.set_num_threads(before)
     assert [log.accuracy for log in logs] == [log.accuracy for log in here.logs]
     assert [log.tokens for log in logs] == [log.tokens for log in here.logs]
     assert all(log.uplink_bytes == log.formula_bytes for log in logs)

@@ -11,10 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conformance import check_answer, check_same_answer, check_time_limit, run
+from conformance import (
+    check_against_brute_force,
+    check_against_highs,
+    check_answer,
+    check_same_answer,
+    check_time_limit,
+    run,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from instances import brute_force, feasible_table_problem, knapsack, score, small_problem, with_payload_table
+from instances import feasible_table_problem, knapsack, score, small_problem, with_payload_table
 
 from stsflora.benchmarks.families import families, family
 from stsflora.solver import (
@@ -135,15 +142,6 @@ def test_the_evaluator_reads_the_table(seed: int) -> None:
 # Optimality
 
 
-def check_against_brute_force(problem: Problem, gap: float, kernel: str) -> None:
-    best, tokens = brute_force(problem)
-    result = solve(problem, gap=gap, kernel=kernel)
-    assert result.quality is Quality.OPTIMAL, (result, tokens)
-    assert result.bound >= best * (1 - 1e-12)
-    assert result.ste >= best * (1 - max(gap, 1e-9) - 1e-9)
-    assert result.ste <= best * (1 + 4 * FEASIBILITY)
-
-
 def check_block(entropy: list[int], count: int) -> None:
     rng = np.random.default_rng(entropy)
     for number in range(count):
@@ -178,15 +176,7 @@ def test_an_affine_table_has_the_affine_optimum(name: str) -> None:
 
 @pytest.mark.parametrize("name", FEASIBLE)
 def test_bound_and_optimum_against_highs_at_fixed_round_times(name: str) -> None:
-    problem = table_family(name, 4, seed=1, tokens=24)
-    result = solve(problem, gap=0)
-    assert result.evaluation is not None
-    best_s = result.evaluation.round_s
-    least_s = Demand(problem).least_round_s(problem.min_tokens)
-    for round_s in np.geomspace(least_s * (1 + 1e-6), 4 * best_s, 7):
-        assert knapsack(problem, float(round_s)) / round_s <= result.bound * (1 + 1e-7)
-    at_best = knapsack(problem, best_s * (1 + 1e-9)) / best_s
-    assert at_best == pytest.approx(result.ste, rel=1e-6)
+    check_against_highs(table_family(name, 4, seed=1, tokens=24))
 
 
 @pytest.mark.parametrize("name", ["paper", "round_time", "deadline_tight", "energy_tight", "ties"])

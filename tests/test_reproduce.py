@@ -42,15 +42,9 @@ from stsflora.models.device import Architecture, block_activation_bytes
 from stsflora.models.memory import LivingTensors, client_step_peak
 from stsflora.solver import FileFormatError, OptionError, UnknownNameError
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ from stsflora.experiments import methods, train
 from stsflora.experiments.checkpoint import load_checkpoint
 from stsflora.experiments.cli import main
 from stsflora.experiments.config import Config
-from stsflora.experiments.report import labels, reached, results_table
+from stsflora.experiments.finished import reached
+from stsflora.experiments.report import labels, results_table
 from stsflora.experiments.train import CHECKPOINT, TrainingError, finetune, prepare
 from stsflora.experiments.uplink import decide
 from stsflora.models.backbone import small_vit
@@ -37,6 +38,8 @@ from stsflora.solver import (
 )
 from stsflora.solver.registry import Answer, register, unregister
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 QUICK = Config(clients=4, rounds=3, batch=8, local_steps=2, rank=2, test_images=40)
 
 
@@ -47,14 +50,6 @@ def cache(tmp_path_factory):
     torch.manual_seed(0)
     save_file(small_vit().state_dict(), folder / "digits_vit.safetensors")
     return folder
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def figures(run):
