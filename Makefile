@@ -2,9 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := solver models benchmarks experiments
+PACKAGES := stsflora solver models benchmarks experiments
 
-.PHONY: demo test lint docs benchmark named clean
+.PHONY: demo test lint docs benchmark clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/stsflora bench --suite demo
@@ -12,13 +12,13 @@ demo: $(VENV)/demo.stamp
 test: lint
 	$(BIN)/python -m pytest -n auto
 
-lint: $(VENV)/dev.stamp named
+lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	MYPYPATH="$(CURDIR)/$(VENV)/typing" $(BIN)/mypy $(PACKAGES:%=-p stsflora.%)
+	$(BIN)/mypy $(patsubst %,-p stsflora.%,$(filter-out stsflora,$(PACKAGES))) -p stsflora
 
 # The site, in site/; a broken link fails. The pages lie as in the repository, so that links are the same.
-docs: $(VENV)/docs.stamp named
+docs: $(VENV)/docs.stamp
 	mkdir -p $(VENV)/pages
 	for part in README.md LICENSE docs tests $(PACKAGES); do ln -sfn "$(CURDIR)/$$part" $(VENV)/pages/$$part; done
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -27,12 +27,12 @@ docs: $(VENV)/docs.stamp named
 benchmark: $(VENV)/dev.stamp
 	$(BIN)/stsflora bench --suite report --page docs/benchmark.md
 
-# The packages under their import name, for tools that read sources.
-named:
-	mkdir -p $(VENV)/typing/stsflora
-	for package in $(PACKAGES); do ln -sfn "$(CURDIR)/$$package" $(VENV)/typing/stsflora/$$package; done
+# Names of all modules; touched only when files come or go, since the installation has a link to each.
+FILES := $(VENV)/files.txt
+$(shell mkdir -p $(VENV); find $(PACKAGES) -name '*.py' | LC_ALL=C sort > $(FILES).new; \
+	cmp -s $(FILES).new $(FILES) && rm $(FILES).new || mv $(FILES).new $(FILES))
 
-$(VENV)/demo.stamp: setup.cfg pyproject.toml
+$(VENV)/demo.stamp: setup.cfg pyproject.toml $(FILES)
 	$(PYTHON) -c 'import sys; sys.exit("stsflora needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip

@@ -18,12 +18,12 @@ from typing import Any, Final
 import numpy as np
 
 from ..models.arguments import require_range, require_whole
-from ..models.fading import fading_power, gauss_markov_step
-from ..models.wireless import mean_gain
+from ..models.cell.cell import mean_gain
+from ..models.cell.fading import fading_power, gauss_markov_step
 from ..solver import OptionError, Problem, UnknownNameError
-from ..solver.demand import Demand
+from ..solver.physics.demand import Demand
+from ..solver.physics.uplink import payload_bits
 from ..solver.problem import FloatArray
-from ..solver.ste import payload_bits
 from .paper_cell import (
     BATCH,
     CELL,

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.random import Generator
 from scipy.special import ndtri
 
-from ..models.device import Architecture, forward_s
-from ..models.mobility import takes_part
-from ..models.wireless import Cell, Clients, channel_gain, drop, mean_gain, standing_time_s
+from ..models.cell.cell import Cell, Clients, channel_gain, drop, mean_gain, standing_time_s
+from ..models.cell.device import Architecture, forward_s
+from ..models.cell.mobility import takes_part
 from ..solver import Problem
-from ..solver.bandwidth import power_w_for_energy
+from ..solver.physics.bandwidth import power_w_for_energy
+from ..solver.physics.uplink import payload_bits, rate_bps, uplink_s
 from ..solver.problem import FloatArray
-from ..solver.ste import payload_bits, rate_bps, uplink_s
 from ..solver.units import THERMAL_NOISE_W_PER_HZ
 
 CELL: Final = Cell()

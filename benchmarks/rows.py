@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from ..solver import FileFormatError, Quality
-from ..solver.file_access import existing_file, parse_json
-from ..solver.result_files import plain
+from ..solver.files.file_access import existing_file
+from ..solver.files.json_files import parse_json, plain
 
 SKIPPED: Final = "skipped"
 """The `stop` of a row whose solver could not run here; `message` says why."""

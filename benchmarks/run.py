@@ -29,8 +29,8 @@ from ..solver import (
     solve,
     solvers,
 )
+from ..solver.files.json_files import plain
 from ..solver.registry import lookup
-from ..solver.result_files import plain
 from .families import families, family
 from .rows import SKIPPED, Row, RowWriter, read_rows
 from .suites import Suite

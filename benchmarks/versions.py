@@ -15,20 +15,6 @@ from ..solver.registry import SolverInfo
 CORE: Final = ("numpy", "scipy", "numba")
 """Packages that every solver's answer or speed may depend on."""
 
-PRESENTATION: Final = (
-    "archive.py",
-    "cli.py",
-    "metrics.py",
-    "page.py",
-    "page_plots.py",
-    "page_tables.py",
-    "plots.py",
-    "report.py",
-    "standings.py",
-    "suites.py",
-)
-"""Sources of the benchmark that no row depends on."""
-
 
 def versions_for(info: SolverInfo) -> dict[str, str]:
     """Versions of Python, the toolkit, numpy, scipy, numba and the packages of the solver's extra.
@@ -64,13 +50,14 @@ def _extra(name: str) -> tuple[str, ...]:
 
 
 def source_digest() -> str:
-    """Digest of the sources that instances, answers and times come from."""
-    from .. import models, solver
-
-    files = [file for file in sorted(Path(__file__).parent.glob("*.py")) if file.name not in PRESENTATION]
-    for package in (solver, models):
-        files += sorted(Path(str(package.__file__)).parent.rglob("*.py"))
-    return digest_of(files)
+    """Digest of what instances, answers and times come from: the solvers, the cell and this folder."""
+    here = Path(__file__).parent
+    files = [
+        *here.glob("*.py"),
+        *(here.parent / "solver").rglob("*.py"),
+        *(here.parent / "models" / "cell").rglob("*.py"),
+    ]
+    return digest_of(sorted(files))
 
 
 def digest_of(files: Iterable[Path]) -> str:

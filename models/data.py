@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..solver import FileFormatError, MissingDependencyError, OptionError
-from ..solver.file_access import existing_file
+from ..solver.files.file_access import existing_file
 
 MAX_BYTES: Final = 4 * 2**30
 MAX_PIXELS: Final = 50_000_000

@@ -5,10 +5,11 @@ result = solve(problem)            # allocation, STE, proved bound, gap
 """
 
 from .allocation import Allocation
-from .allocator import Allocator
-from .api import solve
-from .channel_state import Cqi, Snr, fading_margin_db, rayleigh_margin_db
-from .client import Client
+from .allocator.allocator import Allocator
+from .allocator.channel_state import Cqi, Snr, fading_margin_db, rayleigh_margin_db
+from .allocator.client import Client
+from .allocator.plan import Dropped, Grant, Plan
+from .allocator.utility import Utility
 from .errors import (
     AllocationError,
     FileFormatError,
@@ -22,11 +23,11 @@ from .errors import (
     UnknownNameError,
 )
 from .evaluation import Evaluation, evaluate
-from .plan import Dropped, Grant, Plan
+from .method import Answer, Request
 from .problem import Problem
-from .registry import Answer, Request, SolverInfo, register, solvers
+from .registry import SolverInfo, register, solvers
 from .result import Diagnosis, Quality, Result, Stop, TracePoint
-from .utility import Utility
+from .solve import solve
 
 from . import methods as methods  # isort: skip - each import there registers a solver
 

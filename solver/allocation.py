@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .errors import AllocationError
+from .errors import AllocationError, FileFormatError
+from .files.json_files import read_json
 from .problem import FloatArray, IntArray
 
 
@@ -75,3 +78,23 @@ class Allocation:
     def clients(self) -> int:
         """M, the number of clients."""
         return int(self.tokens.shape[0])
+
+    @staticmethod
+    def load(path: str | PathLike[str]) -> Allocation:
+        """The allocation in a JSON file with `tokens`, `bandwidth_hz` and `power_w`, such as a saved result.
+
+        Raises:
+            FileFormatError: unreadable file, or one of the three is missing.
+            AllocationError: their values are not those of an allocation.
+        """
+        fields = read_json(path)
+        names = ("tokens", "bandwidth_hz", "power_w")
+        missing = [name for name in names if not isinstance(fields.get(name), list)]
+        if missing:
+            raise FileFormatError(
+                f"file {Path(path).name!r}",
+                f"no list {missing[0]!r}",
+                f"lists {', '.join(names)}",
+                "Write it with `stsflora solve --json`, from a run that found an allocation",
+            )
+        return Allocation(*(fields[name] for name in names))

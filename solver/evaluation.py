@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import ste
 from .allocation import Allocation
 from .errors import AllocationError
+from .physics import uplink
 from .problem import FloatArray, Problem
 from .tolerances import FEASIBILITY
 
@@ -65,17 +65,17 @@ def evaluate(problem: Problem, allocation: Allocation) -> Evaluation:
             "Pass the problem that it was made for",
         )
     tokens, bandwidth, power = allocation.tokens, allocation.bandwidth_hz, allocation.power_w
-    bits = ste.sent_bits(problem, tokens)
-    rate = ste.rate_bps(bandwidth, power, problem.gain, problem.noise_w_per_hz)
-    uplink = ste.uplink_s(bits, rate)
-    energy = ste.energy_j(power, uplink)
-    kept = ste.retained(problem.importance, tokens)
-    round_s = float((problem.overhead_s + uplink).max())
+    bits = uplink.sent_bits(problem, tokens)
+    rate = uplink.rate_bps(bandwidth, power, problem.gain, problem.noise_w_per_hz)
+    seconds = uplink.uplink_s(bits, rate)
+    energy = uplink.energy_j(power, seconds)
+    kept = uplink.retained(problem.importance, tokens)
+    round_s = float((problem.overhead_s + seconds).max())
     violations = {
         "bandwidth": max(0.0, float(bandwidth.sum()) / problem.bandwidth_hz - 1.0),
         "power": _excess(power, problem.max_power_w),
         "energy": _excess(energy, problem.max_energy_j),
-        "deadline": _excess(uplink, problem.deadline_s),
+        "deadline": _excess(seconds, problem.deadline_s),
         "min_tokens": max(0.0, 1.0 - float((tokens / problem.min_tokens).min())),
         "max_tokens": max(0.0, int(tokens.max()) / problem.tokens - 1.0),
         "rate": 0.0 if math.isfinite(round_s) else math.inf,
@@ -83,7 +83,7 @@ def evaluate(problem: Problem, allocation: Allocation) -> Evaluation:
     return Evaluation(
         ste=float(kept.sum() / round_s),
         round_s=round_s,
-        uplink_s=uplink,
+        uplink_s=seconds,
         energy_j=energy,
         retained=kept,
         violations=violations,

@@ -6,10 +6,10 @@ from typing import Final
 
 import numpy as np
 
-from .bandwidth import least_area
+from .physics.bandwidth import least_area
+from .physics.uplink import sent_bits
 from .problem import FloatArray, Problem
 from .result import Diagnosis
-from .ste import sent_bits
 
 LONGEST_S: Final = 1e100
 """Stands for no deadline: a slot in which the wideband limit is reached in float64."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from inspect import signature
 from os import PathLike
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import ProblemError
+from .files.problem_files import read_fields, write_fields
 from .units import THERMAL_NOISE_W_PER_HZ
 
 FloatArray = NDArray[np.float64]
@@ -154,16 +156,14 @@ class Problem:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write to `.npz` or readable `.json` (by ending), atomically. Raises FileFormatError."""
-        from .problem_files import save_problem
-
-        save_problem(self, path)
+        write_fields(self.as_dict(), path)
 
     @staticmethod
     def load(path: str | PathLike[str]) -> Problem:
         """Read what `save` wrote; never unpickles. Raises FileFormatError, ProblemError."""
-        from .problem_files import load_problem
-
-        return load_problem(path)
+        parameters = signature(Problem).parameters
+        required = [name for name, parameter in parameters.items() if parameter.default is parameter.empty]
+        return Problem(**read_fields(path, list(parameters), required))
 
 
 def _rebuild(arguments: dict[str, Any]) -> Problem:

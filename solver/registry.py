@@ -3,66 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import math
-import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from .allocation import Allocation
 from .errors import MissingDependencyError, OptionError, ProblemError, RegistrationError, UnknownNameError
+from .method import Method
 from .problem import Problem
-from .result import Result, Stop, TracePoint
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the caller of `solve` asks of a method.
-
-    Attributes:
-        gap: relative optimality gap at which a method with a bound may stop.
-        seed: for methods that draw random numbers.
-        start: an allocation to start from, or None.
-        start_result: the whole earlier result when the caller gave one, for methods that keep more.
-        time_limit_s: wall time allowed; inf for none.
-    """
-
-    gap: float = 1e-4
-    seed: int = 0
-    start: Allocation | None = None
-    start_result: Result | None = None
-    time_limit_s: float = math.inf
-    started: float = field(default_factory=time.perf_counter)
-
-    def elapsed_s(self) -> float:
-        """Seconds since `solve` was called."""
-        return time.perf_counter() - self.started
-
-    def remaining_s(self) -> float:
-        """Seconds left, 0 at least; inf without a limit."""
-        return max(0.0, self.time_limit_s - self.elapsed_s())
-
-    def expired(self) -> bool:
-        """Whether the time limit has passed."""
-        return self.elapsed_s() >= self.time_limit_s
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a method hands back to `solve`; only `allocation` and `bound` matter, the rest explains."""
-
-    allocation: Allocation | None
-    stop: Stop = Stop.CONVERGED
-    bound: float = math.inf
-    stationary: bool = False
-    claimed_ste: float = math.nan
-    trace: tuple[TracePoint, ...] = ()
-    stats: Mapping[str, Any] = field(default_factory=dict)
-    message: str = ""
-
-
-Method = Callable[..., Answer]
 
 
 @dataclass(frozen=True)
@@ -208,16 +156,3 @@ def lookup(name: str) -> SolverInfo:
             "solve", f"solver {name!r}", ", ".join(_SOLVERS), "Run `stsflora solvers` for details"
         )
     return _SOLVERS[name]
-
-
-__all__ = [
-    "Answer",
-    "Method",
-    "Problem",
-    "Request",
-    "SolverInfo",
-    "lookup",
-    "register",
-    "solvers",
-    "unregister",
-]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from .allocation import Allocation
 from .evaluation import Evaluation
+from .files.json_files import plain
 from .problem import Problem
 
 
@@ -144,6 +145,37 @@ class Result:
         if self.evaluation is None or not self.evaluation.feasible:
             return math.inf
         return relative_gap(self.ste, self.bound)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything a script needs, in plain Python values that `json.dumps(..., allow_nan=False)` accepts.
+
+        Undefined and infinite figures (no allocation, no proved bound) are None. Arrays are lists in client
+        order; entries of `stats` that are not plain data are left out. Cost: O(M).
+        """
+        allocation, evaluation = self.allocation, self.evaluation
+        return {
+            "solver": self.solver,
+            "stop": str(self.stop),
+            "quality": str(self.quality),
+            "ste": plain(self.ste),
+            "bound": plain(self.bound),
+            "gap": plain(self.gap),
+            "asked_gap": plain(self.asked_gap),
+            "claimed_ste": plain(self.claimed_ste),
+            "seconds": self.seconds,
+            "round_s": None if evaluation is None else plain(evaluation.round_s),
+            "tokens": None if allocation is None else allocation.tokens.tolist(),
+            "bandwidth_hz": None if allocation is None else allocation.bandwidth_hz.tolist(),
+            "power_w": None if allocation is None else allocation.power_w.tolist(),
+            "uplink_s": None if evaluation is None else plain(evaluation.uplink_s),
+            "energy_j": None if evaluation is None else plain(evaluation.energy_j),
+            "retained": None if evaluation is None else plain(evaluation.retained),
+            "violations": None if evaluation is None else plain(evaluation.violations),
+            "diagnosis": None if self.diagnosis is None else plain(asdict(self.diagnosis)),
+            "stats": plain(self.stats),
+            "message": str(self.diagnosis) if self.diagnosis is not None else self.message,
+            "trace": [plain(asdict(point)) for point in self.trace],
+        }
 
     def __str__(self) -> str:
         if self.allocation is None:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Any
 
 import pytest
-from conformance import check_answer, check_infeasible
+from helpers.conformance import check_answer, check_infeasible
+from helpers.pages import python_blocks
+from helpers.paths import ROOT
 
 from stsflora.benchmarks.families import families, family
 from stsflora.solver import solve, solvers
 from stsflora.solver.registry import lookup, unregister
-
-ROOT = Path(__file__).parents[1]
-
-
-def python_blocks(page: Path) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
 
 
 def test_the_recipe_for_a_solver_passes_the_conformance_suite() -> None:

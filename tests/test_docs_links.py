@@ -12,13 +12,13 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from helpers.paths import ROOT
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 import stsflora.models
 import stsflora.solver
 
-ROOT = Path(__file__).parents[1]
 MADE = {"build", "results", "site"}
 """Folders at the top that commands write."""
 
@@ -126,5 +126,8 @@ def test_the_reference_has_every_public_name_of_the_solver() -> None:
 
 def test_the_reference_has_every_module_of_the_models() -> None:
     folder = Path(str(stsflora.models.__file__)).parent
-    modules = {f"stsflora.models.{path.stem}" for path in folder.glob("*.py")} - {"stsflora.models.__init__"}
+    paths = [
+        path.relative_to(folder).with_suffix("") for path in folder.rglob("*.py") if path.stem != "__init__"
+    ]
+    modules = {".".join(("stsflora", "models", *path.parts)) for path in paths}
     assert modules == set(entries("api_models.md"))

@@ -9,10 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.imports import PACKAGES, SOURCES, arrows, imports
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("solver", "models", "benchmarks", "experiments")
-SOURCES = sorted(path for folder in PACKAGES for path in (ROOT / folder).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 HEAVY = ("torch", "timm", "peft", "cvxpy", "pyomo", "pyscipopt", "numba", "matplotlib", "scipy.optimize")
@@ -25,18 +24,6 @@ def modules_after(statement: str) -> set[str]:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.anchor
     )
     return set(finished.stdout.split())
-
-
-def imports(path: Path) -> list[tuple[int, str]]:
-    """(level, module) of every import statement in a file."""
-    found: list[tuple[int, str]] = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found += [(0, alias.name) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names = [node.module] if node.module else [alias.name for alias in node.names]
-            found += [(node.level, name) for name in names]
-    return found
 
 
 def test_the_solver_imports_light() -> None:
@@ -68,24 +55,90 @@ def test_the_trap_is_real() -> None:
     assert finished.stdout.strip() == "False"
 
 
-ALLOWED = {
-    "solver": {"solver"},
-    "models": {"models", "solver"},
-    "benchmarks": {"benchmarks", "models", "solver"},
-    "experiments": {"experiments", "benchmarks", "models", "solver"},
+STOREYS: dict[str, tuple[str, ...]] = {
+    "": ("solver", "models", "benchmarks", "experiments"),
+    "solver": (
+        *("errors", "units", "tolerances", "checks", "files", "problem", "allocation"),
+        *("physics", "evaluation", "result", "feasibility", "method"),
+        *("bounds", "primal", "conic", "minlp"),
+        *("registry", "methods", "reference", "solve", "allocator"),
+    ),
+    "solver/files": ("file_access", "json_files", "problem_files"),
+    "solver/physics": (
+        "uplink",
+        "bandwidth",
+        "kernel",
+        "payload_table",
+        "compiled",
+        "kernel_choice",
+        "demand",
+    ),
+    "solver/bounds": (
+        *("affine_bound", "certificate", "bound_tightening", "clearing_price", "knapsack", "intervals"),
+    ),
+    "solver/primal": ("incumbent", "dinkelbach", "warm_start", "rounding", "blocks", "initial_points"),
+    "solver/conic": ("engines", "data", "program"),
+    "solver/minlp": ("engines", "pieces", "entropy", "model", "process", "scip", "worker"),
+    "solver/methods": ("exact", "alternating", "greedy", "relaxed", "minlp", "rules"),
+    "solver/allocator": ("channel_state", "utility", "client", "plan", "admission", "allocator"),
+    "models": ("arguments", "cell", "data", "partition", "vit"),
+    "models/cell": ("device", "fading", "mobility", "cell"),
+    "models/vit": ("adapter", "backbone", "split", "tokens", "attention", "memory"),
+    "benchmarks": ("paper_cell", "families", "rows", "suites", "versions", "run", "report", "studies"),
+    "benchmarks/report": (
+        *("csv_text", "metrics", "standings", "tables", "plots"),
+        *("archive", "page_tables", "page_plots", "page"),
+    ),
+    "benchmarks/studies": ("convex_forms", "drop_in", "warm_start"),
+    "experiments": ("finetune", "paper", "flower", "cli"),
+    "experiments/finetune": (
+        *("config", "checkpoint", "device", "client_tokens", "client", "schemes", "uplink", "train"),
+        *("run_records", "report"),
+    ),
+    "experiments/paper": (
+        *("drawing", "figures", "pictures", "reproduce", "figure6", "figure8", "figure9"),
+        *("tables", "figure10", "targets"),
+    ),
+    "experiments/flower": (
+        *("certificates", "relay", "messages", "settings", "client_app", "grid_clients"),
+        *("server_app", "loopback"),
+    ),
+    "experiments/cli": ("bench", "finetune"),
 }
+"""Order of the files and folders of each folder, from the ground up: whoever imports, imports downwards."""
+
+
+@pytest.mark.parametrize("folder", STOREYS)
+def test_every_file_and_folder_stands_on_a_storey(folder: str) -> None:
+    """A new one has to be entered above; `__init__` is the roof of its folder."""
+    depth = len(Path(folder).parts)
+    parts = [path.relative_to(ROOT).with_suffix("").parts for path in SOURCES]
+    inside = {part[depth] for part in parts if part[:depth] == Path(folder).parts} - {"__init__"}
+    assert len(set(STOREYS[folder])) == len(STOREYS[folder])
+    assert inside == set(STOREYS[folder])
+
+
+def test_every_folder_has_storeys() -> None:
+    folders = {path.parent.relative_to(ROOT).as_posix() for path in SOURCES}
+    assert folders | {""} == set(STOREYS)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_dependencies_point_one_way(path: Path) -> None:
-    parts = path.relative_to(ROOT).parts
-    for level, module in imports(path):
-        if level == 0:
-            assert not module.startswith("stsflora."), "import relatively inside the packages"
-        elif level == len(parts):  # out of the own package, as in `from ..solver import Problem`
-            assert module.partition(".")[0] in ALLOWED[parts[0]]
-        else:
-            assert level < len(parts)
+def test_imports_point_down(path: Path) -> None:
+    """Functions' own imports and those for types count too, so there is no circle anywhere."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    assert not [module for level, module in imports(path) if not level and module.startswith("stsflora.")], (
+        "import relatively inside the packages"
+    )
+    for target in arrows(path):
+        shared = 0
+        while shared < min(len(parts), len(target)) and parts[shared] == target[shared]:
+            shared += 1
+        if parts[shared:] == ("__init__",):
+            continue
+        assert shared < len(target), f"{target} holds this file"
+        order = STOREYS["/".join(parts[:shared])]
+        assert order.index(target[shared]) < order.index(parts[shared]), target
 
 
 def test_every_folder_is_listed_for_installation() -> None:
@@ -93,10 +146,10 @@ def test_every_folder_is_listed_for_installation() -> None:
     configuration.read(ROOT / "setup.cfg", encoding="utf-8")
     listed = set(configuration["options"]["packages"].split())
     folders = {".".join(path.parent.relative_to(ROOT).parts) for path in SOURCES}
-    assert {f"stsflora.{folder}" for folder in folders} == listed
+    assert {"stsflora", *(f"stsflora.{folder}" for folder in folders)} == listed
     tops = {folder.partition(".")[0] for folder in folders}
     mapped = dict(line.split(" = ") for line in configuration["options"]["package_dir"].strip().splitlines())
-    assert mapped == {f"stsflora.{top}": top for top in tops}
+    assert mapped == {"stsflora": "stsflora", **{f"stsflora.{top}": top for top in tops}}
     for top in tops:
         assert (ROOT / top / "py.typed").is_file()
         assert "py.typed" in configuration["options.package_data"][f"stsflora.{top}"].split()

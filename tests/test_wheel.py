@@ -8,8 +8,8 @@ import venv
 from pathlib import Path
 
 import pytest
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 SOURCES = (
     "solver",
     "models",

@@ -16,13 +16,13 @@ from flwr.clientapp import ClientApp
 from torch import Tensor
 
 from ...solver import OptionError
-from ..client_tokens import ClientTokens
-from ..config import Config, cache_folder
+from ..finetune.client_tokens import ClientTokens
+from ..finetune.config import Config, cache_folder
 from . import messages
 from .settings import Settings, read_settings
 
 if TYPE_CHECKING:
-    from ..client import FrozenClients
+    from ..finetune.client import FrozenClients
 
 app = ClientApp()
 
@@ -88,6 +88,6 @@ def kept(state: RecordDict, index: int) -> tuple[ClientTokens, Tensor] | None:
 @lru_cache(maxsize=1)
 def _clients(config: str, device: torch.device) -> FrozenClients:
     """Loaded once by processes that outlive a message; the model library only by those that need it."""
-    from ..client import FrozenClients
+    from ..finetune.client import FrozenClients
 
     return FrozenClients.load(Config.from_dict(json.loads(config)), cache_folder(), device)

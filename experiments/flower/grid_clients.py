@@ -13,11 +13,11 @@ import torch
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
-from ...models.tokens import Selected
-from ..client_tokens import Offer
-from ..methods import Work
-from ..train import Clients, Run
-from ..uplink import Decision
+from ...models.vit.tokens import Selected
+from ..finetune.client_tokens import Offer
+from ..finetune.schemes import Work
+from ..finetune.train import Clients, Run
+from ..finetune.uplink import Decision
 from . import messages
 from .messages import Format, Grant, MessageError
 

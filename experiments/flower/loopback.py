@@ -26,8 +26,8 @@ import httpx
 import typer
 
 from ...solver import OptionError, StsfloraError
-from ..checkpoint import load_checkpoint
-from ..train import CHECKPOINT
+from ..finetune.checkpoint import load_checkpoint
+from ..finetune.train import CHECKPOINT
 from .certificates import ServerFiles, make_node_key, make_server_files
 from .relay import Relay
 

@@ -20,11 +20,11 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...models.tokens import Selected, merged_tokens
+from ...models.vit.tokens import Selected, merged_tokens
 from ...solver import StsfloraError
 from ...solver.tolerances import FEASIBILITY
-from ..client_tokens import Offer, payload_dtype
-from ..config import SELECTING, Config
+from ..finetune.client_tokens import Offer, payload_dtype
+from ..finetune.config import SELECTING, Config
 
 OFFER: Final = "query.offer"
 UPLOAD: Final = "train.upload"

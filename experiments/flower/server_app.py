@@ -1,4 +1,4 @@
-"""The Flower server: the rounds of `experiments/train.py` over the nodes of a grid."""
+"""The Flower server: the rounds of `experiments/finetune/train.py` over the nodes of a grid."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Final
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from ..checkpoint import RoundLog
-from ..config import cache_folder
-from ..train import Clients, Run, finetune
+from ..finetune.checkpoint import RoundLog
+from ..finetune.config import cache_folder
+from ..finetune.train import Clients, Run, finetune
 from .grid_clients import GridClients
 from .settings import read_settings
 

@@ -11,8 +11,8 @@ import torch
 
 from ...benchmarks.run import parse_options
 from ...solver import OptionError
-from ..config import SELECTING, SMALL, Config
-from ..device import chosen_device
+from ..finetune.config import SELECTING, SMALL, Config
+from ..finetune.device import chosen_device
 
 SERVER_TYPES: Final = {"output": str, "device": str, "start-timeout-s": float, "reply-timeout-s": float}
 METHODS: Final = (SELECTING, "st-sflora-full")

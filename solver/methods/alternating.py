@@ -9,14 +9,15 @@ from typing import Final
 import numpy as np
 
 from ..allocation import Allocation
-from ..blocks import bandwidth_block, largest_tokens, power_block, token_block
 from ..checks import choice, choices, real_number, whole_number
 from ..errors import OptionError
+from ..method import Answer, Request
+from ..physics.uplink import rate_bps, retained, sent_bits, uplink_s
+from ..primal.blocks import bandwidth_block, largest_tokens, power_block, token_block
+from ..primal.initial_points import STARTS, settle, start
 from ..problem import FloatArray, IntArray, Problem
-from ..registry import Answer, Request, register
+from ..registry import register
 from ..result import Stop, TracePoint
-from ..starts import STARTS, settle, start
-from ..ste import rate_bps, retained, sent_bits, uplink_s
 
 SOLVER: Final = "solver 'alternating'"
 BLOCKS: Final = ("power", "bandwidth", "tokens")

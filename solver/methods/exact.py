@@ -8,18 +8,20 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from ..ascent import Incumbent, ascend, fewest, incumbent, own_price
-from ..certificate import Certificate, Reading, Tangent
+from ..bounds.affine_bound import Planes
+from ..bounds.certificate import Certificate, Reading, Tangent
+from ..bounds.clearing_price import clear
+from ..bounds.knapsack import surviving_tokens, winners
 from ..checks import whole_number
-from ..clearing import clear
-from ..demand import Demand
-from ..enumeration import surviving_tokens, winners
-from ..kernel import select_kernel
-from ..planes import Planes
+from ..method import Answer, Request
+from ..physics.demand import Demand
+from ..physics.kernel_choice import select_kernel
+from ..primal.dinkelbach import ascend
+from ..primal.incumbent import Incumbent, fewest, incumbent, own_price
+from ..primal.warm_start import follow
 from ..problem import IntArray, Problem
-from ..registry import Answer, Request, register
+from ..registry import register
 from ..result import Stop, TracePoint
-from ..warm import follow
 
 CHORD_BEND: Final = 0.1
 """Typical excess of chord majorants over L, relative to L and to the square of the relative width."""
@@ -67,7 +69,7 @@ def exact(
     Args:
         problem: the instance.
         request: gap, time limit and start; a start from nearly the same instance saves steps 1 to 3.
-        kernel: "auto", "numpy" or "numba" (see `kernel.select_kernel`).
+        kernel: "auto", "numpy" or "numba" (see `kernel_choice.select_kernel`).
         max_nodes: give up branching after this many intervals.
         max_combinations: largest list of token vectors at 10 clients; fewer with more clients.
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 
-from ..ascent import Incumbent, fewest, incumbent
-from ..certificate import Certificate
+from ..bounds.certificate import Certificate
+from ..bounds.clearing_price import clear
 from ..checks import real_number, whole_number
-from ..clearing import clear
-from ..demand import Demand
-from ..kernel import select_kernel
+from ..method import Answer, Request
+from ..physics.demand import Demand
+from ..physics.kernel_choice import select_kernel
+from ..primal.incumbent import Incumbent, fewest, incumbent
 from ..problem import Problem
-from ..registry import Answer, Request, register
+from ..registry import register
 from ..result import Stop, TracePoint
 
 GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
@@ -33,7 +34,7 @@ def greedy(
         request: its time limit and start (another candidate) are honoured.
         tolerance: relative width of the round time at which the search ends, >= 1e-9.
         grid: number of grid points, >= 3.
-        kernel: see `kernel.select_kernel`.
+        kernel: see `kernel_choice.select_kernel`.
 
     Cost: about `grid` + 1.5 log2(1 / tolerance) round times of five readings of all clients each.
     """

@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ..ascent import Incumbent, incumbent
 from ..checks import choice
-from ..demand import Demand
 from ..errors import OptionError
-from ..minlp_engines import Engine, find_engine
+from ..method import Answer, Request
+from ..minlp.engines import Engine, find_engine
+from ..physics.demand import Demand
+from ..primal.incumbent import Incumbent, incumbent
+from ..primal.rounding import improve, round_and_improve
 from ..problem import FloatArray, Problem
-from ..registry import Answer, Request, register
+from ..registry import register
 from ..result import Stop, TracePoint
-from ..rounding import improve, round_and_improve
 from .greedy import greedy
 
 if TYPE_CHECKING:
-    from ..minlp_process import Outcome
+    from ..minlp.process import Outcome
 
 WHO: Final = "solver 'minlp'"
 
@@ -67,8 +68,8 @@ def minlp(
         FileFormatError: the model file cannot be written.
     """
     # Processes and files: a third of the time that importing all solvers would take.
-    from ..minlp_model import FORMS, minlp_model, write_minlp
-    from ..minlp_process import run_worker
+    from ..minlp.model import FORMS, minlp_model, write_minlp
+    from ..minlp.process import run_worker
 
     choice(WHO, "form", form, FORMS)
     if not (engine_options is None or isinstance(engine_options, Mapping)):

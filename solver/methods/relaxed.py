@@ -9,20 +9,21 @@ from typing import Any, Final
 
 import numpy as np
 
-from ..ascent import Incumbent, incumbent
-from ..certificate import Certificate
+from ..bounds.bound_tightening import reach
+from ..bounds.certificate import Certificate
+from ..bounds.intervals import Cover
 from ..checks import choice
-from ..convex_data import Centre, least_snr, retained
-from ..convex_engines import ENGINES, FORMS, Engine
-from ..convex_program import ConvexProgram, Programs, Solution
-from ..cover import Cover
-from ..demand import Demand
+from ..conic.data import Centre, least_snr, retained
+from ..conic.engines import ENGINES, FORMS, Engine
+from ..conic.program import ConvexProgram, Programs, Solution
 from ..errors import OptionError
-from ..presolve import reach
+from ..method import Answer, Request
+from ..physics.demand import Demand
+from ..primal.incumbent import Incumbent, incumbent
+from ..primal.rounding import best_common_tokens, round_and_improve
 from ..problem import FloatArray, Problem
-from ..registry import Answer, Request, register
+from ..registry import register
 from ..result import Stop, TracePoint
-from ..rounding import best_common_tokens, round_and_improve
 
 STAND_INS: Final = ("highs", "clarabel", "ecos")
 """Engines that take over from one that fails, in this order, all with tangent cuts."""

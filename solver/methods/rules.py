@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from ..allocation import Allocation
-from ..bandwidth import power_w_for_energy
 from ..checks import whole_number
-from ..demand import Demand
+from ..method import Answer, Request
+from ..physics.bandwidth import power_w_for_energy
+from ..physics.demand import Demand
+from ..physics.uplink import rate_bps, sent_bits, uplink_s
+from ..primal.initial_points import start
 from ..problem import FloatArray, IntArray, Problem
-from ..registry import Answer, Request, register
-from ..starts import start
-from ..ste import rate_bps, sent_bits, uplink_s
+from ..registry import register
 
 
 @register("equal", always_feasible=False)

@@ -1,0 +1,240 @@
+"""The page of a benchmark worth citing: every figure on it is computed from the rows beside it.
+
+`stsflora bench --suite report --page docs/benchmark.md` runs and writes the page;
+`python -m stsflora.benchmarks.report.page docs/benchmark.md` writes it again from its rows.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Final
+
+import typer
+
+from ...solver import FileFormatError, OptionError, Stop
+from ...solver.files.file_access import write_atomically
+from ..rows import Row
+from .archive import read_archive, slimmed, write_archive
+from .metrics import Known, best_known, by_label, correct
+from .page_plots import PICTURES
+from .page_tables import close_share, close_table, failures, family_table, share, summary_table, time_table
+from .plots import save_plots
+from .standings import Standing, competes, ranked, standings
+from .tables import gap_text, notes, proof_sentence, seconds_text, software
+
+WIDTH: Final = 120
+"""Paragraphs are broken at so many characters."""
+
+
+def write_page(rows: Sequence[Row], page: Path) -> list[Path]:
+    """Write page, rows and pictures: `x.md`, `x.jsonl.gz` and `images/x_*.png`; return their paths.
+
+    Args:
+        rows: of one suite; those with a smaller asked gap than the others are references, see `Suite`.
+        page: ends in .md.
+
+    Raises:
+        OptionError: the name of the page does not end in .md, or no solver ran on a feasible instance.
+        MissingDependencyError: matplotlib is not installed.
+        FileFormatError: the folder cannot be written.
+    """
+    if page.suffix != ".md":
+        raise OptionError("the page", f"{str(page)!r}", "a name that ends in .md", "Correct it")
+    kept = [slimmed(row) for row in rows]
+    text = page_text(kept, page.stem)
+    known, compared = best_known(kept), competitors(kept)
+    rank = ranked(compared, known).index
+    shown = sorted((row for row in compared if competes(row, known)), key=lambda row: rank(row.label))
+    images = page.parent / "images"
+    try:
+        images.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileFormatError(
+            f"folder {str(images)!r}", str(error), "a folder that can be made", "Choose another page"
+        ) from error
+    drawn = save_plots(
+        shown, known, images, {f"{page.stem}_{name}.png": draw for name, (draw, _) in PICTURES.items()}
+    )
+    archive = write_archive(kept, page.with_suffix(".jsonl.gz"))
+    return [write_atomically(page, text.encode()), archive, *(images / name for name in drawn)]
+
+
+def competitors(rows: Iterable[Row]) -> list[Row]:
+    """The rows whose solvers are compared: those with the largest asked gap."""
+    listed = list(rows)
+    asked = max((row.asked_gap for row in listed), default=0.0)
+    return [row for row in listed if row.asked_gap == asked]
+
+
+def page_text(rows: Sequence[Row], name: str) -> str:
+    """The page as Markdown, with links to `name.jsonl.gz` and `images/name_*.png`.
+
+    Raises:
+        OptionError: no solver ran on a feasible instance.
+    """
+    known, compared = best_known(rows), competitors(rows)
+    labels = ranked(compared, known)
+    if not labels:
+        raise OptionError("the page", "no run on a feasible instance", "some", "Run a larger suite")
+    shown = {key: f"![{text}](images/{name}_{key}.png)\n" for key, (_, text) in PICTURES.items()}
+    tables = (compared, known, labels)
+    parts = [
+        "# Solver benchmark\n",
+        _paragraph(_setting(compared)),
+        _paragraph(
+            f"All figures are computed from the rows of this run, [one per solve]({name}.jsonl.gz). "
+            "The run, resumable, and this page:"
+        ),
+        "    stsflora bench --suite report --page docs/benchmark.md\n",
+        "## In short\n",
+        _in_short(*tables),
+        summary_table(*tables).markdown(),
+        _paragraph(LEGEND),
+        "## How far from the optimum\n",
+        shown["quality"],
+        shown["map"],
+        family_table(*tables).markdown(3),
+        close_table(*tables).markdown(3),
+        "## How long it takes\n",
+        shown["answers"],
+        shown["time"],
+        _paragraph("In the profile, instances on which a solver was not run count as not answered."),
+        time_table(*tables).markdown(3),
+        "## Where solvers fail\n",
+        _list(failures(*tables) or ["Nowhere."]),
+        "## How the optimum is known\n",
+        _paragraph(_references(rows, compared, known)),
+    ]
+    if reasons := notes(compared, failures_only=True):
+        parts += ["## Skips and errors\n", _list(reasons)]
+    return "\n".join([*parts, _paragraph(software(rows))])
+
+
+LEGEND: Final = """
+Over the feasible instances. *Feasible*: the evaluator accepts the allocation. *Below*: how far the STE is
+below the best known, which is the optimum to the accuracy [stated below](#how-the-optimum-is-known); 100 %
+without an accepted allocation. *Proved*: by the solver itself, to the asked gap. *Limit reached*: a limit
+of time or iterations ended the run; a solver may need a moment longer to stop.
+"""
+
+
+def _setting(rows: Sequence[Row]) -> str:
+    sizes = sorted({row.clients for row in rows})
+    parts = [
+        f"{len({row.instance for row in rows}):,} instances: {len({row.family for row in rows})} "
+        f"[families](../benchmarks/families.py), {_sizes(sizes)} clients x {max(row.tokens for row in rows)} "
+        f"tokens, {len({row.seed for row in rows})} seeds. Every solver has its default options, an asked "
+        f"gap of {gap_text(rows[0].asked_gap)}, {rows[0].time_limit_s:g} s for each solve, and one thread."
+    ]
+    for label, entries in by_label(rows).items():
+        own = sorted({row.clients for row in entries})
+        if own != sizes:
+            parts.append(
+                f"`{label}` runs at {_sizes(own)} clients only: larger ones would take about as long as all "
+                "other runs together."
+            )
+    parts.append("The machine was shared with other work: compare times within this page only.")
+    return " ".join(parts)
+
+
+def _in_short(rows: Sequence[Row], known: Mapping[str, Known], labels: Sequence[str]) -> str:
+    found = standings(rows, known, lambda row: row.label)
+
+    def those(holds: Callable[[Standing], bool], text: Callable[[Standing], str] = lambda _: "") -> str:
+        return _listed([f"`{label}` {text(found[label])}".strip() for label in labels if holds(found[label])])
+
+    lines = {
+        "Within 1e-4 of the optimum on every feasible instance": those(lambda e: e.close == e.runs),
+        "On most": those(lambda e: e.runs > e.close >= e.runs / 2, lambda e: f"({close_share(e)})"),
+        "On fewer than half": those(lambda e: e.close < e.runs / 2, lambda e: f"({close_share(e)})"),
+        "Optimality proved by the solver itself": those(
+            lambda e: e.proved > 0, lambda e: f"({share(e.proved, e.runs)})"
+        ),
+        "Not feasible everywhere": those(
+            lambda e: e.feasible < e.runs, lambda e: f"({share(e.feasible, e.runs)})"
+        ),
+        "Infeasible instances": _infeasible(rows, known),
+        "Claims": _claims([row for row in rows if not row.skipped], known),
+    }
+    return _list(f"{name}: {text.removesuffix('.')}." for name, text in lines.items() if text)
+
+
+def _infeasible(rows: Sequence[Row], known: Mapping[str, Known]) -> str:
+    ran = [row for row in rows if row.fingerprint and not row.skipped and known[row.fingerprint].infeasible]
+    if not ran:
+        return ""
+    said = sum(row.stop == Stop.INFEASIBLE for row in ran)
+    return (
+        f"{said:,} of {len(ran):,} runs said so and named clients and limit, after "
+        f"{seconds_text(median(row.solve_s for row in ran))} in the median. `solve` proves this before any "
+        "solver is called, so these runs are in no table."
+    )
+
+
+def _claims(ran: Sequence[Row], known: Mapping[str, Known]) -> str:
+    wrong = Counter(row.label for row in ran if not correct(row, known))
+    if wrong:
+        counts = _listed([f"{count:,} of `{label}`" for label, count in wrong.items()])
+        return f"{counts} among {len(ran):,} runs claim what other runs or the evaluator contradict."
+    return f"no STE, bound or infeasibility claimed in {len(ran):,} runs is contradicted by another run."
+
+
+def _references(rows: Sequence[Row], compared: Sequence[Row], known: Mapping[str, Known]) -> str:
+    asked = min(row.asked_gap for row in rows)
+    references = [row for row in rows if row.asked_gap == asked and competes(row, known)]
+    parts = ["Distances are measured from the best STE that any run found on the instance."]
+    if asked < compared[0].asked_gap:
+        solved = _listed(sorted({f"`{row.label}`" for row in references}))
+        proved = sum(row.gap <= asked for row in references)
+        seconds = [row.solve_s for row in references]
+        parts.append(
+            f"To know the optimum well, {solved} solved every instance once more at a gap of "
+            f"{gap_text(asked)}; that was proved on {proved:,} of {len(references):,}, and the largest gap "
+            f"left is {gap_text(max(row.gap for row in references))}. A solve took "
+            f"{seconds_text(median(seconds))} in the median and {seconds_text(max(seconds))} at most. These "
+            "runs are in no table."
+        )
+    parts.append(proof_sentence(dict(known)))
+    return " ".join(parts)
+
+
+def _sizes(sizes: Sequence[int]) -> str:
+    return _listed([f"{size:,}" for size in sizes])
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return " and ".join(part for part in (", ".join(texts[:-1]), *texts[-1:]) if part)
+
+
+def _list(lines: Iterable[str]) -> str:
+    return "".join(_paragraph(line, "- ") for line in lines)
+
+
+def _paragraph(text: str, first: str = "") -> str:
+    indent = " " * len(first)
+    lines = textwrap.wrap(
+        first + " ".join(text.split()),
+        WIDTH,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(lines) + "\n"
+
+
+app = typer.Typer(add_completion=False, help=__doc__)
+
+
+@app.command()
+def again(page: Annotated[Path, typer.Argument(help="The page, with its rows beside it.")]) -> None:
+    """Write a page and its pictures again from its rows."""
+    for path in write_page(read_archive(page.with_suffix(".jsonl.gz")), page):
+        typer.echo(path)
+
+
+if __name__ == "__main__":
+    app()

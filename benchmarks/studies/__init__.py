@@ -1,0 +1,1 @@
+"""Single questions about cost and form, each a command."""

@@ -1,0 +1,1 @@
+"""Split-LoRA fine-tuning whose rounds obey the decisions of a solver."""

@@ -1,0 +1,115 @@
+"""The client's side of a round up to its tokens: its images, its batch, its frozen half. Loads no peft."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ...models.data import Images, load_data
+from ...models.partition import Parts, dirichlet_partition, iid_partition
+from ...models.vit.attention import reading, token_scores
+from ...models.vit.backbone import create, digits_vit
+from ...models.vit.split import Split, split
+from .client_tokens import ClientTokens, payload_dtype
+from .config import SMALL, Config
+from .device import autocast
+
+FORWARD_BATCH: Final = 128
+
+
+@torch.no_grad()
+def client_tokens(config: Config, halves: Split, pictures: Images, device: torch.device) -> ClientTokens:
+    """Run the frozen client half over images once; there is no augmentation that would change them."""
+    started = time.perf_counter()
+    blocks = halves.client.blocks if config.measure == "rollout" else halves.client.blocks[-1:]
+    generator = torch.Generator().manual_seed(config.seed)
+    tokens, scores = [], []
+    for index in in_batches(len(pictures)):
+        with reading(blocks) as seen, autocast(device):
+            x = halves.client(pictures.normalised(index).to(device))
+            worth = token_scores(config.measure, seen, halves.prefix_tokens, halves.grid, generator)
+        tokens.append(x.to(payload_dtype(config)).cpu())
+        scores.append(worth.float().cpu())
+    return ClientTokens(torch.cat(tokens), torch.cat(scores), time.perf_counter() - started)
+
+
+@dataclass(frozen=True, eq=False)
+class FrozenClients:
+    """Everything that a process needs to be any client whose half only runs forward.
+
+    Attributes:
+        config: settings.
+        images: to train on.
+        parts: indices of each client's images.
+        halves: the ViT, split.
+        device: to run on.
+    """
+
+    config: Config
+    images: Images
+    parts: Parts
+    halves: Split
+    device: torch.device
+
+    @classmethod
+    def load(cls, config: Config, cache: Path, device: torch.device) -> Self:
+        """Raises what `load_data`, `models.backbone` and `split` do."""
+        images, _ = load_images(config)
+        vit = backbone(config, images.classes, cache).to(device)
+        return cls(config, images, partition(config, images), split(vit, config.cut), device)
+
+    def batch(self, client: int, index: int) -> tuple[ClientTokens, Tensor]:
+        """Tokens and labels of a client's batch of a round."""
+        drawn = draw_batch(self.parts[client], self.config, index, client)
+        held = self.images.take(drawn.numpy())
+        return client_tokens(self.config, self.halves, held, self.device), held.labels
+
+
+def backbone(config: Config, classes: int, cache: Path) -> nn.Module:
+    """The pretrained ViT with a fresh head. Raises what `models.backbone` does."""
+    if config.model == SMALL:
+        return digits_vit(cache, classes, config.seed)
+    return create(config.model, classes, config.size_px, config.weights, config.seed)
+
+
+def load_images(config: Config) -> tuple[Images, Images]:
+    """Images to train on and to test with, the latter thinned evenly. Raises what `load_data` does."""
+    data = load_data(config.data, config.size_px)
+    count = len(data.test)
+    if config.test_images is None or config.test_images >= count:
+        return data.train, data.test
+    spread = np.linspace(0, count - 1, config.test_images).round().astype(np.int64)
+    return data.train, data.test.take(spread)
+
+
+def partition(config: Config, held: Images) -> Parts:
+    """Who holds which training images."""
+    rng = stream(config, "partition")
+    if config.partition == "iid":
+        return iid_partition(len(held), config.clients, rng)
+    return dirichlet_partition(held.labels.numpy(), config.clients, config.concentration, rng)
+
+
+def draw_batch(part: NDArray[np.int64], config: Config, index: int, client: int) -> Tensor:
+    """A client's images of a round, without repetition; the same whenever the round is repeated."""
+    rng = stream(config, "batch", index, client)
+    return torch.from_numpy(rng.permutation(part)[: config.batch])
+
+
+def stream(config: Config, part: str, *numbers: int) -> Generator:
+    """Random numbers of one named part of a run, independent of all others."""
+    words = [int.from_bytes(part.encode(), "big"), config.seed, *numbers]
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))
+
+
+def in_batches(count: int) -> tuple[Tensor, ...]:
+    """Indices 0 to count - 1, some at a time."""
+    return torch.split(torch.arange(count), FORWARD_BATCH)

@@ -1,0 +1,156 @@
+"""What runs have to show: one table, one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from ...benchmarks.report.plots import COLOURS, LINES, MARKERS, require_matplotlib, save_figure
+from ...benchmarks.report.tables import TextTable, seconds_text
+from .checkpoint import RoundLog
+from .config import Config
+from .run_records import curve, outcome
+
+BARS: Final = "▁▂▃▄▅▆▇█"
+CURVE_COLUMNS: Final = 12
+
+Runs = Mapping[str, Sequence[RoundLog]]
+"""Finished rounds by label."""
+
+
+def labels(configs: Sequence[Config]) -> list[str]:
+    """Short labels: the method, and every other trait in which the runs that have it differ."""
+    traits = [config.traits for config in configs]
+    names = list(dict.fromkeys(name for entry in traits for name in entry))
+    varied = [
+        name
+        for name in names
+        if name != "method" and len({entry[name] for entry in traits if name in entry}) > 1
+    ]
+    found = []
+    for entry in traits:
+        parts = [entry[name] for name in varied if name in entry]
+        found.append(f"{entry['method']} ({', '.join(parts)})" if parts else entry["method"])
+    return found
+
+
+def results_table(title: str, runs: Runs, target: float) -> TextTable:
+    """One line per run: final accuracies, the curve, and what the air had to carry."""
+    goal = f"to {100 * target:.3g} %"
+    return TextTable(
+        title=title,
+        columns=(
+            "scheme",
+            "top-1",
+            "K at test",
+            "curve",
+            "mean K",
+            "STE",
+            "MB up",
+            "air time",
+            "energy",
+            f"rounds {goal}",
+            f"air {goal}",
+            f"energy {goal}",
+        ),
+        lines=tuple(_line(label, logs, target) for label, logs in runs.items()),
+    )
+
+
+def markdown(
+    table: TextTable, configs: Sequence[Config], runs: Runs, notes: Sequence[str], picture: str | None
+) -> str:
+    """The report: table, picture, notes, who was left out, settings."""
+    parts = [f"# Fine-tuning\n\n{table.markdown()}"]
+    if picture is not None:
+        parts.append(f"![Accuracy over rounds and over air time]({picture})\n")
+    if notes:
+        parts.append("\n".join(f"- {note}" for note in notes) + "\n")
+    left_out = [line for label, logs in runs.items() for line in _left_out(label, logs)]
+    if left_out:
+        parts.append("## Left out\n\n" + "\n".join(f"- {line}" for line in left_out) + "\n")
+    shared = {
+        name: value
+        for name, value in configs[0].as_dict().items()
+        if all(config.as_dict()[name] == value for config in configs)
+    }
+    settings = "\n".join(f"- {name}: {value}" for name, value in shared.items())
+    parts.append(f"## Settings in common\n\n{settings}\n")
+    return "\n".join(parts)
+
+
+def save_curves(runs: Runs, path: Path) -> None:
+    """Draw accuracy over rounds and over simulated air time into a PNG file.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+        FileFormatError: the folder cannot be written.
+    """
+    require_matplotlib("finetune")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.0, 3.9), layout="constrained", facecolor="white")
+    by_round, by_air = figure.subplots(1, 2, sharey=True)
+    for number, (label, logs) in enumerate(runs.items()):
+        points = curve(label, logs)
+        look = {
+            "color": COLOURS[number % len(COLOURS)],
+            "marker": MARKERS[number % len(MARKERS)],
+            "linestyle": LINES[number % len(LINES)],
+            "markersize": 4,
+            "label": label,
+        }
+        accuracy = [100 * point.top1 for point in points]
+        by_round.plot([point.round for point in points], accuracy, **look)
+        if points and points[-1].air_s > 0:
+            by_air.plot([point.air_s for point in points], accuracy, **look)
+    by_round.set(xlabel="round", ylabel="top-1 accuracy, %", ylim=(0, 101))
+    by_air.set(xlabel="simulated air time, s")
+    for axes in (by_round, by_air):
+        axes.grid(visible=True, color="0.9")
+        axes.spines[["top", "right"]].set_visible(False)
+    handles, names = by_round.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
+    save_figure(figure, path)
+
+
+def _line(label: str, logs: Sequence[RoundLog], target: float) -> tuple[str, ...]:
+    found = outcome(logs, target)
+    reached_at_s, reached_at_j = found.air_s_to_target, found.energy_j_to_target
+    return (
+        label,
+        _percent(found.top1),
+        _percent(found.top1_selected),
+        _curve([log.accuracy for log in logs if log.accuracy is not None]),
+        f"{found.mean_tokens:.1f}" if found.mean_tokens is not None else "–",
+        f"{found.ste:,.0f}/s" if found.ste is not None else "–",
+        f"{found.uplink_mb:.2f}",
+        seconds_text(found.air_s) if found.air_s else "–",
+        f"{1e3 * found.energy_j:.4g} mJ" if found.air_s else "–",
+        str(found.rounds_to_target or "–"),
+        seconds_text(reached_at_s) if reached_at_s is not None and found.air_s else "–",
+        f"{1e3 * reached_at_j:.4g} mJ" if reached_at_j is not None and found.air_s else "–",
+    )
+
+
+def _left_out(label: str, logs: Sequence[RoundLog]) -> list[str]:
+    rounds: dict[tuple[str, str], list[int]] = {}
+    for log in logs:
+        for client, reason in log.left_out.items():
+            rounds.setdefault((client, reason), []).append(log.index)
+    return [
+        f"{label}: client {client}, round {', '.join(map(str, where))}: {why}"
+        for (client, why), where in rounds.items()
+    ]
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def _curve(shares: Sequence[float]) -> str:
+    """Accuracies from 0 to 1 as a few bars, evenly thinned, the last one kept."""
+    count = min(len(shares), CURVE_COLUMNS)
+    chosen = [shares[-1 - (len(shares) - 1) * step // max(count - 1, 1)] for step in reversed(range(count))]
+    return "".join(BARS[min(int(share * len(BARS)), len(BARS) - 1)] for share in chosen)

@@ -1,0 +1,107 @@
+"""What figures 6 and 8 share: rounds of the paper's cell with given attention.
+
+Two round times appear: upload time, which is the paper's metric, and whole time, with downlink and forward
+pass before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+
+from ...benchmarks.paper_cell import (
+    BATCH,
+    Setting,
+    before_upload_s,
+    cell_problem,
+    paper_devices,
+    selected_clients,
+)
+from ...solver import Problem
+from ...solver.problem import FloatArray
+
+CLIENTS: Final = 10
+"""Clients of a round; the paper has 100 in the cell and does not say how many it selects."""
+
+MIN_TOKENS: Final = 64
+UPLOAD: Final = "upload time"
+WHOLE: Final = "whole time"
+METRICS: Final = {
+    UPLOAD: "Upload time alone (the paper's metric)",
+    WHOLE: "Whole time: downlink and forward pass too",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """Where importance comes from.
+
+    Attributes:
+        source: in words.
+        label: of the profiles that rank the tokens, those of the client's last block.
+        profiles: by label, (n, N) attention of single images, each row of sum 1.
+    """
+
+    source: str
+    label: str
+    profiles: Mapping[str, FloatArray]
+
+    def importance(self, clients: int, seed: int) -> FloatArray:
+        """(M, N) batch importance (paper eq. 18) of a batch of images per client, drawn from all."""
+        single = np.sort(self.profiles[self.label], axis=1)[:, ::-1]
+        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, clients])))
+        drawn = [rng.choice(len(single), BATCH, replace=len(single) < BATCH) for _ in range(clients)]
+        return np.stack([single[rows].sum(axis=0) for rows in drawn])
+
+
+def drawn_attention(seed: int, images: int = 256) -> Attention:
+    """Attention without images: softmax of normal logits of several deviations, as the paper cell's."""
+    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, 6])))
+    logits = rng.standard_normal((images, 196))
+    profiles = {}
+    for deviation in (0.4, 0.8, 1.2, 1.6, 2.4):
+        weights = np.exp(deviation * logits)
+        profiles[f"drawn, steepness {deviation:g}"] = weights / weights.sum(axis=1, keepdims=True)
+    source = "drawn, softmax of normal logits of deviation 1.2; no images were at hand"
+    return Attention(source, "drawn, steepness 1.2", profiles)
+
+
+def cell_round(
+    clients: int,
+    seed: int,
+    importance: FloatArray,
+    *,
+    metric: str = UPLOAD,
+    min_tokens: int = MIN_TOKENS,
+    **changes: float,
+) -> Problem:
+    """A round of the paper's cell with the given importance.
+
+    Args:
+        clients: M.
+        seed: of the cell.
+        importance: (M, N).
+        metric: one of `METRICS`.
+        min_tokens: K_min.
+        **changes: other fields of the problem.
+    """
+    setting = Setting(clients, seed)
+    fields: dict[str, Any] = {"importance": importance, "min_tokens": min_tokens, **changes}
+    if metric == WHOLE:
+        devices = paper_devices(setting)
+        chosen = selected_clients(setting, devices)
+        fields["overhead_s"] = before_upload_s(setting, devices, chosen)
+    return replace(cell_problem(setting), **fields)
+
+
+def setting_text(attention: Attention, seeds: int) -> str:
+    """The paragraph that all these figures share."""
+    return (
+        f"{CLIENTS} clients per round in the paper's cell (`benchmarks/paper_cell.py`; 50 MHz, 0.2 W, 0.8 "
+        f"J, 64 images of 768 x 32 bit per token), {seeds} drawn rounds. Importance: {attention.source}. "
+        "*Upload time* is the paper's metric; *whole time* adds downlink and forward pass, which take as "
+        "long whatever K is."
+    )

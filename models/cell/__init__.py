@@ -1,0 +1,1 @@
+"""The wireless cell: gains, fading, mobility, devices."""

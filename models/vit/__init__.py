@@ -1,0 +1,1 @@
+"""Vision transformers: weights, split, attention, tokens, adapters."""

@@ -1,0 +1,191 @@
+"""LoRA through peft on chosen layers of a timm ViT: add, copy, average, save."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Final
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+
+from ...solver import FileFormatError, OptionError
+from ...solver.files.file_access import existing_file
+
+TARGETS: Final = ("attn.qkv", "mlp.fc1", "mlp.fc2")
+"""Adapted layers of each block. At rank 16 on ViT-B/16 they hold the paper's 7.875 MB for 12 blocks."""
+
+SIDES: Final = ("server", "client", "both")
+"""Which blocks are adapted: those after the cut, those before it, all."""
+
+MAX_ADAPTER_BYTES: Final = 2 * 2**30
+
+State = dict[str, Tensor]
+"""Trainable tensors by parameter name; always copies, never views of a model's own."""
+
+
+def add_lora(
+    vit: nn.Module,
+    cut: int,
+    *,
+    side: str = "server",
+    rank: int = 16,
+    alpha: float | None = None,
+    targets: Sequence[str] = TARGETS,
+    seed: int = 0,
+) -> PeftModel:
+    """Freeze a timm ViT, add LoRA to some of its blocks, and leave the heads trainable.
+
+    The model is changed in place; a fresh adapter computes nothing (B = 0), so outputs stay the same.
+
+    Args:
+        vit: the model, `vit.blocks` its blocks.
+        cut: blocks before the cut.
+        side: one of `SIDES`.
+        rank: r >= 1.
+        alpha: scale of the update is alpha / r; 2 r by default.
+        targets: linear layers within a block.
+        seed: of the adapter's initial values.
+
+    Raises:
+        OptionError: unknown side, a rank below 1, or no block with such layers on that side.
+    """
+    if side not in SIDES:
+        raise OptionError("add_lora", f"side {side!r:.40}", ", ".join(SIDES), "Choose one")
+    if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
+        raise OptionError("add_lora", f"rank = {rank!r:.40}", "whole numbers >= 1", "The paper uses 16")
+    depth = len(vit.blocks)  # type: ignore[arg-type]
+    blocks = {"server": range(cut, depth), "client": range(cut), "both": range(depth)}[side]
+    layers = [f"blocks.{block}.{target}" for block in blocks for target in targets]
+    names = {name for name, module in vit.named_modules() if isinstance(module, nn.Linear)}
+    missing = [layer for layer in layers if layer not in names]
+    if missing or not layers:
+        raise OptionError(
+            "add_lora",
+            f"no linear layer {missing[0]!r}" if missing else f"no block on the {side} side of cut {cut}",
+            f"linear layers of the {depth} blocks",
+            "Correct targets or cut",
+        )
+    heads = [name for name in ("head", "head_dist") if isinstance(getattr(vit, name, None), nn.Linear)]
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank if alpha is None else alpha,  # type: ignore[arg-type]
+        target_modules=layers,
+        modules_to_save=heads,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return get_peft_model(vit, config)
+
+
+def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The live trainable parameters by name, in a fixed order."""
+    return {name: value for name, value in model.named_parameters() if value.requires_grad}
+
+
+def get_state(model: nn.Module) -> State:
+    """A copy of the trainable tensors: adapters and heads."""
+    return {name: value.detach().clone() for name, value in trainable(model).items()}
+
+
+def set_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Copy a state's values into the model; the state stays independent.
+
+    Raises:
+        OptionError: other names or shapes than the model's.
+    """
+    parameters = trainable(model)
+    wanted = {name: tuple(value.shape) for name, value in parameters.items()}
+    given = {name: tuple(value.shape) for name, value in state.items()}
+    if wanted != given:
+        name = next(name for name in (wanted | given) if wanted.get(name) != given.get(name))
+        raise OptionError(
+            "set_state",
+            f"{given.get(name, 'nothing')} for {name}",
+            f"{wanted.get(name, 'no such tensor')}",
+            "Use a state of a model with the same adapters",
+        )
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(state[name])
+
+
+def average(states: Sequence[Mapping[str, Tensor]], weights: Sequence[float]) -> State:
+    """Mean of several states weighted by their numbers of samples (FedAvg); new tensors throughout.
+
+    LoRA's factors A and B are averaged each by itself, as FedAvg on adapters does. That is not the average
+    of the updates B A unless one factor is the same in all states.
+
+    Raises:
+        OptionError: no states, weights of another number, negative or all zero.
+    """
+    total = float(sum(weights))
+    if not states or len(states) != len(weights) or min(weights) < 0 or not 0 < total < float("inf"):
+        raise OptionError(
+            "average",
+            f"{len(states)} states with weights {list(weights)!r:.60}",
+            "one weight >= 0 per state, not all 0",
+            "Weigh each client by its number of samples",
+        )
+    return {
+        name: torch.stack(
+            [state[name].double() * (weight / total) for state, weight in zip(states, weights, strict=True)]
+        )
+        .sum(dim=0)
+        .to(first.dtype)
+        for name, first in states[0].items()
+    }
+
+
+def size_bits(state: Mapping[str, Tensor], *, heads: bool = True) -> int:
+    """Bits of a state's tensors, with or without those of the heads."""
+    return sum(8 * value.nbytes for name, value in state.items() if heads or "lora_" in name)
+
+
+def save_adapter(model: PeftModel, folder: str | PathLike[str]) -> Path:
+    """Write adapters and heads in peft's own format, for `PeftModel.from_pretrained(vit, folder)`.
+
+    Each file is replaced at once.
+
+    Raises:
+        FileFormatError: the folder cannot be written.
+    """
+    target = Path(folder)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target) as temporary:
+            model.save_pretrained(temporary, safe_serialization=True)
+            for name in ("adapter_model.safetensors", "adapter_config.json"):
+                os.replace(Path(temporary) / name, target / name)
+    except OSError as error:
+        raise FileFormatError(
+            f"folder {str(folder)!r}",
+            f"a place that cannot be written ({error.strerror or error})",
+            "a writable folder",
+            "Choose another",
+        ) from error
+    return target
+
+
+def load_adapter(vit: nn.Module, folder: str | PathLike[str]) -> PeftModel:
+    """Put saved adapters and heads onto a model of the same architecture, trainable. Never unpickles.
+
+    Raises:
+        FileFormatError: files are missing, too large, or do not fit the model.
+    """
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        existing_file(Path(folder) / name, MAX_ADAPTER_BYTES, "Choose another folder")
+    try:
+        model: PeftModel = PeftModel.from_pretrained(vit, str(folder), is_trainable=True)
+    except (RuntimeError, ValueError, TypeError, KeyError) as error:
+        raise FileFormatError(
+            f"folder {str(folder)!r}",
+            f"an adapter that does not load ({str(error).splitlines()[0]:.120})",
+            "an adapter made for this model",
+            "Create the model with the same architecture and number of classes",
+        ) from error
+    return model

@@ -1,0 +1,1 @@
+"""The drop-in: plans rounds from what clients report."""

@@ -1,0 +1,107 @@
+"""From whatever an allocator is handed to usable clients and named refusals."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Any, Final
+
+import numpy as np
+
+from ..errors import ProblemError
+from .client import Client, ClientId, Row, read_client, refused
+from .plan import Dropped
+
+LONGEST_ID: Final = 200
+"""Characters of a text id."""
+
+
+def read_clients(
+    clients: Any,
+    bandwidth_hz: float,
+    noise_w_per_hz: float,
+    *,
+    most_tokens: int,
+    most_clients: int,
+    strict: bool,
+) -> tuple[list[Row], list[Dropped]]:
+    """Read all clients; one that is malformed is dropped, and of several with one id all are.
+
+    Args:
+        clients: a mapping by id or an iterable of `Client`.
+        bandwidth_hz: of the cell.
+        noise_w_per_hz: of the cell.
+        most_tokens: largest N taken.
+        most_clients: largest number taken.
+        strict: raise for the first malformed client.
+
+    Raises:
+        ProblemError: no such collection, more than `most_clients`, or, if `strict`, a malformed client.
+    """
+    entries = _entries(clients, most_clients)
+    ids = [_usable(key) for key, _ in entries]
+    bearers = Counter(ids)
+    rows: list[Row] = []
+    errors: dict[int, ProblemError] = {}
+    for position, ((key, client), client_id) in enumerate(zip(entries, ids, strict=True)):
+        try:
+            if not isinstance(client, Client):
+                raise ProblemError("entry", f"type {type(client).__name__:.40}", "a Client", "Build one")
+            if client_id is None:
+                allowed = f"a whole number, or text of up to {LONGEST_ID} characters"
+                raise ProblemError("id", f"type {type(key).__name__:.40}", allowed, "Name the client")
+            if _usable(client.id) != client_id:
+                raise ProblemError("id", "one that is not its key", "the key in the mapping", "Correct it")
+            if bearers[client_id] > 1:
+                raise ProblemError(
+                    "id", f"{bearers[client_id]} clients of that id", "unique ids", "Rename them"
+                )
+            rows.append(read_client(position, client_id, client, bandwidth_hz, noise_w_per_hz, most_tokens))
+        except ProblemError as error:
+            errors[position] = error
+    if rows:
+        errors |= refused(rows)
+    dropped = []
+    for position, refusal in sorted(errors.items()):
+        client_id = ids[position]
+        who = f"client at position {position}" if client_id is None else f"client {client_id!r}"
+        name = refusal.who.removeprefix("Problem.")
+        got = refusal.got.removesuffix(" at index 0")  # of the one row that was tried
+        if strict:
+            raise ProblemError(f"{who}, {name}", got, refusal.allowed, refusal.next_step) from refusal
+        reason = f"{who}: {name} is malformed, got {got}; allowed: {refusal.allowed}."
+        dropped.append(Dropped(position, client_id, "malformed", reason))
+    return [row for row in rows if row.position not in errors], dropped
+
+
+def _entries(clients: Any, most: int) -> list[tuple[Any, Any]]:
+    """Key (a client's id where there is no other) and client of everything given, unchecked."""
+    if isinstance(clients, str | bytes) or not isinstance(clients, Iterable):
+        raise ProblemError(
+            "Allocator.plan",
+            f"type {type(clients).__name__}",
+            "a mapping or sequence of Client",
+            "Pass a list",
+        )
+    given = (
+        clients.items() if isinstance(clients, Mapping) else ((_own_id(entry), entry) for entry in clients)
+    )
+    entries = list(islice(given, most + 1))
+    if len(entries) > most:
+        raise ProblemError(
+            "Allocator.plan", f"more than {most} clients", f"at most {most}", "Raise most_clients"
+        )
+    return entries
+
+
+def _own_id(client: Any) -> Any:
+    return client.id if isinstance(client, Client) else None
+
+
+def _usable(key: Any) -> ClientId | None:
+    if isinstance(key, str):
+        return key if len(key) <= LONGEST_ID else None
+    if isinstance(key, int | np.integer) and not isinstance(key, bool):
+        return int(key)
+    return None

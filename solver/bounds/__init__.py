@@ -1,0 +1,1 @@
+"""What is possible: upper bounds that hold whatever a method did."""

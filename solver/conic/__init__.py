@@ -1,0 +1,1 @@
+"""The convex relaxation behind `relaxed`."""

@@ -1,0 +1,1 @@
+"""What is good: searches for allocations."""

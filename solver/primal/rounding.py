@@ -1,0 +1,97 @@
+"""Whole token counts from fractional ones: round, repair, and improve by single exchanges."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from ..physics.demand import Demand
+from ..problem import FloatArray, IntArray
+from .incumbent import Incumbent, fewest, incumbent
+
+LEVELS: Final = 16
+"""Common token counts tried for a first point, on a logarithmic scale."""
+
+SINGLE_MOVES: Final = 8
+"""Single exchanges tried exactly when no batch of moves helps."""
+
+
+def best_common_tokens(demand: Demand) -> Incumbent:
+    """The best of some common token counts, each raised to K_min; see `fewest` for what it raises."""
+    problem = demand.problem
+    levels = np.unique(np.rint(np.geomspace(1, problem.tokens, LEVELS)).astype(np.int64))
+    points = [incumbent(demand, np.maximum(problem.min_tokens, level)) for level in levels[1:]]
+    feasible = [fewest(demand), *(point for point in points if point is not None)]
+    return max(feasible, key=lambda point: point.ste)
+
+
+def round_and_improve(demand: Demand, tokens: FloatArray, most: IntArray, guess_s: float) -> Incumbent | None:
+    """The best feasible point near fractional tokens; None only where not even K_min fits.
+
+    They are rounded to the nearest counts; where those fit into no round, down; where even those fit into
+    none, halfway to K_min, again and again.
+
+    Args:
+        demand: of the problem.
+        tokens: (M,) fractional counts between K_min and `most`.
+        most: (M,) largest counts tried.
+        guess_s: a guess of the round time, s.
+    """
+    least = demand.problem.min_tokens
+    counts = np.rint(tokens).astype(np.int64)
+    point = incumbent(demand, counts, guess_s)
+    excess = np.floor(tokens).astype(np.int64) - least
+    while point is None:
+        point = incumbent(demand, least + excess, guess_s)
+        if not excess.any():
+            break
+        excess //= 2
+    return None if point is None else improve(demand, point, most)
+
+
+def improve(demand: Demand, start: Incumbent, most: IntArray) -> Incumbent:
+    """Add or drop single tokens while that raises the STE.
+
+    To first order a token more costs need'(K) / |d total / d tau| seconds, each worth STE. The moves that
+    pay are tried all together, then the better half of them, and so on; then the best few one by one.
+
+    Cost: some least round times per improvement.
+    """
+    best, improved = start, True
+    while improved:
+        improved = False
+        clients, steps, paying = _moves(demand, best, most)
+        batches = [slice(0, paying >> halvings) for halvings in range(paying.bit_length())]
+        singles = [slice(rank, rank + 1) for rank in range(min(SINGLE_MOVES, clients.size))]
+        for chosen in batches + singles:
+            tokens = best.tokens.copy()
+            tokens[clients[chosen]] += steps[chosen]
+            trial = incumbent(demand, tokens, best.round_s)
+            if trial is not None and trial.ste > best.ste * (1.0 + 1e-13):
+                best, improved = trial, True
+                break
+    return best
+
+
+def _moves(demand: Demand, at: Incumbent, most: IntArray) -> tuple[IntArray, IntArray, int]:
+    """Clients, best first by first-order gain, +1 or -1 token for each, and how many of them pay."""
+    tokens, rows = at.tokens, np.arange(at.tokens.size)
+    _, slope = demand.total_and_slope(tokens, at.round_s)
+    if not slope < 0.0:
+        return rows[:0], rows[:0], 0
+    price = at.ste / -slope
+
+    def gain(step: int) -> FloatArray:
+        changed = tokens + step
+        allowed = (changed >= demand.problem.min_tokens) & (changed <= most)
+        changed = np.where(allowed, changed, tokens)
+        need = demand.bandwidth_hz(changed, at.round_s) - demand.bandwidth_hz(tokens, at.round_s)
+        kept = demand.utility(changed) - demand.utility(tokens)
+        return np.where(allowed, kept - price * need, -np.inf)
+
+    up, down = gain(1), gain(-1)
+    gains = np.maximum(up, down)
+    order = np.argsort(-gains, kind="stable")
+    order = order[gains[order] > -np.inf]
+    return order, np.where(up >= down, 1, -1)[order], int((gains > 0.0).sum())

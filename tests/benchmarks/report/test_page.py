@@ -1,0 +1,254 @@
+"""The benchmark page says what its rows say, and nothing else."""
+
+import gzip
+import json
+import math
+import re
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stsflora.benchmarks.report.archive import read_archive, slimmed, write_archive
+from stsflora.benchmarks.report.metrics import best_known
+from stsflora.benchmarks.report.page import competitors, page_text, write_page
+from stsflora.benchmarks.report.page_tables import failures, share
+from stsflora.benchmarks.report.standings import ranked, standings
+from stsflora.benchmarks.rows import Row
+from stsflora.benchmarks.run import plan, plan_reference
+from stsflora.benchmarks.suites import Suite, suite
+from stsflora.experiments.cli.bench import main
+from stsflora.solver import FileFormatError, OptionError, solvers
+
+PAGE = Path(__file__).parents[3] / "docs" / "benchmark.md"
+
+
+def row(solver: str, clients: int, seed: int, ste: float, **changes) -> Row:
+    values = {
+        "key": f"{solver}-{clients}-{seed}",
+        "instance": f"flat-{clients}x8-s{seed}",
+        "fingerprint": f"{clients}-{seed}",
+        "family": "flat",
+        "clients": clients,
+        "tokens": 8,
+        "seed": seed,
+        "solver": solver,
+        "options": {},
+        "asked_gap": 1e-4,
+        "time_limit_s": 5.0,
+        "versions": {"numpy": "2.0"},
+        "build_s": 0.1,
+        "solve_s": 0.002,
+        "repeats": 1,
+        "ste": ste,
+        "bound": math.inf,
+        "gap": math.inf,
+        "violation": 0.0,
+        "claimed_ste": math.nan,
+        "claimed_bound": math.inf,
+        "stop": "converged",
+        "quality": "feasible",
+        "message": "",
+        "trace": ((0.1, 1.0, math.inf),),
+    }
+    return Row(**(values | changes))
+
+
+@pytest.fixture
+def rows() -> list[Row]:
+    """Solver a proves, b is 20 % below once and fails once, c is slow and ran on small instances only."""
+    none = {"quality": "none", "stop": "error", "message": "broken"}
+    proof = {"bound": 100.005, "gap": 5e-5, "quality": "optimal"}
+    late = {"stop": "time_limit", "solve_s": 6.0}
+    return [
+        *(row("a", clients, seed, 99.9999, **proof) for clients in (5, 1000) for seed in (0, 1)),
+        row("b", 5, 0, 100.0),
+        row("b", 5, 1, 80.0),
+        row("b", 1000, 0, 100.0),
+        row("b", 1000, 1, -math.inf, **none),
+        row("c", 5, 0, 99.995, **late),
+        row("c", 5, 1, 99.98, **late),
+        *(
+            row("a", clients, seed, 100.0, asked_gap=1e-6, bound=100.00005, gap=5e-7, quality="optimal")
+            for clients in (5, 1000)
+            for seed in (0, 1)
+        ),
+    ]
+
+
+def test_references_sharpen_what_is_known_but_do_not_compete(rows):
+    compared = competitors(rows)
+    assert len(compared) == 10
+    found = standings(compared, best_known(rows), lambda entry: entry.label)
+    assert found["a"].runs == 4
+    assert found["a"].median_below == pytest.approx(1e-6)
+    text = page_text(rows, "benchmark")
+    assert "`a` solved every instance once more at a gap of 1.0e-6; that was proved on 4 of 4" in " ".join(
+        text.split()
+    )
+    alone = page_text(compared, "benchmark")
+    assert "once more" not in alone
+
+
+def test_standings_count_outcomes_over_all_runs(rows):
+    found = standings(competitors(rows), best_known(rows), lambda entry: entry.label)
+    a, b, c = found["a"], found["b"], found["c"]
+    assert (a.runs, a.feasible, a.close, a.proved, a.limited, a.errors) == (4, 4, 4, 4, 0, 0)
+    assert (b.runs, b.feasible, b.close, b.proved, b.limited, b.errors) == (4, 3, 2, 0, 0, 1)
+    assert (c.runs, c.feasible, c.close, c.proved, c.limited, c.errors) == (2, 2, 1, 0, 2, 0)
+    assert (b.median_below, b.worst_below) == (pytest.approx(0.1), 1.0)
+    assert (c.median_s, c.worst_s) == (6.0, 6.0)
+    assert ranked(competitors(rows), best_known(rows)) == ["a", "c", "b"]
+
+
+def test_skips_and_infeasible_instances_do_not_stand(rows):
+    known = best_known(rows)
+    hopeless = row("a", 5, 9, -math.inf, fingerprint="hopeless", stop="infeasible", quality="none")
+    skipped = row("d", 5, 0, -math.inf, stop="skipped", quality="none")
+    more = [*rows, hopeless, skipped]
+    assert standings(more, best_known(more), lambda entry: entry.label) == standings(
+        rows, known, lambda entry: entry.label
+    )
+    assert "1 of 1 runs said so" in " ".join(page_text(more, "benchmark").split())
+
+
+def test_failures_are_named_with_their_places(rows):
+    compared, known = competitors(rows), best_known(rows)
+    assert failures(compared, known, ["a", "b", "c"]) == [
+        "`b` ended in an error in 1 of 4 runs: flat at 1,000 (1 of 2).",
+        "`b` found no feasible allocation in 1 of 4 runs: flat at 1,000 (1 of 2).",
+        "`b` missed 1e-4 in 2 of 4 runs: in every family and at every size.",
+        "`c` reached the limit in 2 of 2 runs: in every family and at every size.",
+        "`c` missed 1e-4 in 1 of 2 runs: in every family and at every size.",
+    ]
+    only_large = [
+        entry for entry in compared if entry.label == "b" and not (entry.clients == 5 and entry.seed)
+    ]
+    assert failures(only_large, known, ["b"])[-1] == "`b` missed 1e-4 in 1 of 3 runs: flat at 1,000 (1 of 2)."
+
+
+def test_the_page_says_which_sizes_a_solver_was_spared(rows):
+    text = " ".join(page_text(rows, "benchmark").split())
+    assert "`c` runs at 5 clients only" in text
+    assert "`b` runs" not in text
+    assert re.search(r"`c` \| [^|]+ \| not run \|", text)
+
+
+def test_a_contradicted_claim_is_on_the_page(rows):
+    assert "is contradicted by another run" in page_text(rows, "benchmark")
+    wrong = [*rows, row("d", 5, 0, 90.0, claimed_bound=95.0)]
+    assert "1 of `d` among 11 runs claim what other runs or the evaluator contradict" in " ".join(
+        page_text(wrong, "benchmark").split()
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "text"),
+    [(0, 9, "0 %"), (9, 9, "100 %"), (799, 800, "99.9 %"), (1, 5000, "0.1 %"), (1, 3, "33 %")],
+)
+def test_shares_are_not_rounded_to_all_or_none(count, total, text):
+    assert share(count, total) == text
+
+
+def test_archives_give_back_slimmed_rows_and_equal_bytes(rows, tmp_path):
+    first, second = tmp_path / "a.jsonl.gz", tmp_path / "b.jsonl.gz"
+    write_archive(rows, first)
+    assert [entry.as_dict() for entry in read_archive(first)] == [slimmed(entry).as_dict() for entry in rows]
+    write_archive(read_archive(first), second)
+    assert first.read_bytes() == second.read_bytes()
+    kept = slimmed(replace(rows[0], ste=1 / 3, solve_s=1 / 3))
+    assert (kept.ste, kept.solve_s, kept.trace) == (0.3333333333, 0.333, ())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"no gzip", gzip.compress(b"[]\n"), gzip.compress(b'{"key": 1}\n'), gzip.compress(b"x" * 999)[:-12]],
+)
+def test_a_broken_archive_is_named(data, tmp_path):
+    path = tmp_path / "rows.jsonl.gz"
+    path.write_bytes(data)
+    with pytest.raises(FileFormatError, match=r"rows\.jsonl\.gz"):
+        read_archive(path)
+
+
+def test_an_archive_that_unpacks_too_large_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("stsflora.benchmarks.report.archive.MAX_BYTES", 1000)
+    path = tmp_path / "rows.jsonl.gz"
+    path.write_bytes(gzip.compress(b" " * 2000))
+    with pytest.raises(FileFormatError, match="more than 1000 bytes"):
+        read_archive(path)
+
+
+def test_the_page_is_written_with_rows_and_pictures_and_again_from_them(rows, tmp_path):
+    pytest.importorskip("matplotlib")
+    page = tmp_path / "docs" / "x.md"
+    paths = write_page(rows, page)
+    assert {path.relative_to(tmp_path).as_posix() for path in paths} == {
+        "docs/x.md",
+        "docs/x.jsonl.gz",
+        *(f"docs/images/x_{name}.png" for name in ("quality", "map", "answers", "time")),
+    }
+    assert all(path.exists() for path in paths)
+    text = page.read_text()
+    for target in re.findall(r"\]\(((?:images/)?x[^)]*)\)", text):
+        assert (page.parent / target).exists(), target
+    assert page_text(read_archive(page.with_suffix(".jsonl.gz")), "x") == text
+
+
+@pytest.mark.parametrize("name", ["page.txt", "page"])
+def test_a_page_that_is_no_markdown_is_refused(rows, tmp_path, name):
+    with pytest.raises(OptionError, match=r"ends in \.md"):
+        write_page(rows, tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_without_a_feasible_instance_make_no_page(tmp_path):
+    hopeless = row("a", 5, 9, -math.inf, stop="infeasible", quality="none")
+    with pytest.raises(OptionError, match="no run on a feasible instance"):
+        write_page([hopeless], tmp_path / "page.md")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_suite_spares_a_solver_what_is_too_large_and_asks_references_for_more():
+    small = Suite("small", "", solvers=("equal", "full"), families=("paper",), clients=(2, 3), seeds=1)
+    spared = plan(replace(small, largest={"full": 2}))
+    assert [(cell.solver, cell.clients) for cell in spared] == [("equal", 2), ("full", 2), ("equal", 3)]
+    assert plan_reference(small) == []
+    references = plan_reference(replace(small, reference_gap=1e-7, largest={"exact": 2}))
+    assert [(cell.solver, cell.clients, cell.asked_gap) for cell in references] == [
+        ("exact", 2, 1e-7),
+        ("exact", 3, 1e-7),
+    ]
+
+
+def test_the_report_suite_has_every_solver_family_and_twenty_seeds():
+    cells = plan(suite("report"))
+    assert {cell.solver for cell in cells} == {info.name for info in solvers()}
+    assert {cell.clients for cell in cells if cell.solver == "exact"} == {5, 20, 100, 1000}
+    assert {cell.seed for cell in cells} >= set(range(20))
+
+
+def test_bench_writes_the_page_from_one_command(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("stsflora.benchmarks.versions.source_digest", lambda: "00000000")
+    small = ["--families", "paper", "--clients", "2", "--seeds", "1", "--override", "tokens=8"]
+    command = ["bench", "--suite", "report", "--solvers", "equal,exact", *small, "--no-plots", "--json"]
+    with suppress(SystemExit):
+        main([*command, "--page", "page.md"])
+    found = json.loads(capsys.readouterr().out)
+    assert {"page.md", "page.jsonl.gz"} <= set(found["files"])
+    kept = read_archive("page.jsonl.gz")
+    assert [(entry.label, entry.asked_gap) for entry in kept] == [
+        ("equal", 1e-4),
+        ("exact", 1e-4),
+        ("exact", 1e-6),
+    ]
+    assert page_text(kept, "page") == Path("page.md").read_text()
+
+
+def test_the_page_in_the_documentation_follows_from_its_rows():
+    kept = read_archive(PAGE.with_suffix(".jsonl.gz"))
+    assert page_text(kept, PAGE.stem) == PAGE.read_text()
+    assert {entry.solver for entry in kept} <= {info.name for info in solvers()}

@@ -1,0 +1,225 @@
+"""Tables and pictures say what the rows say."""
+
+import builtins
+import math
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from stsflora.benchmarks.report.metrics import Known, best_known
+from stsflora.benchmarks.report.plots import save_plots
+from stsflora.benchmarks.report.tables import (
+    gap_text,
+    markdown,
+    notes,
+    proof_sentence,
+    seconds_text,
+    share_text,
+    tables,
+)
+from stsflora.benchmarks.rows import Row
+from stsflora.benchmarks.suites import Suite
+from stsflora.solver import MissingDependencyError
+
+SUITE = Suite(name="small", summary="For tests.", clients=(10, 100, 1000))
+
+
+def rows() -> list[Row]:
+    """Two solvers, two families, three sizes; one skip, one error, one infeasible instance."""
+
+    def row(solver: str, family: str, clients: int, **changes) -> Row:
+        values = {
+            "key": f"{solver}-{family}-{clients}",
+            "instance": f"{family}-{clients}x8-s0",
+            "fingerprint": f"{family}-{clients}",
+            "family": family,
+            "clients": clients,
+            "tokens": 8,
+            "seed": 0,
+            "solver": solver,
+            "options": {},
+            "asked_gap": 1e-4,
+            "time_limit_s": 10.0,
+            "versions": {"numpy": "2.0"},
+            "build_s": 0.1,
+            "solve_s": clients * (1e-5 if solver == "exact" else 2e-5),
+            "repeats": 1,
+            "ste": 100.0 if solver == "exact" else 75.0,
+            "bound": 100.001 if solver == "exact" else math.inf,
+            "gap": 1e-5 if solver == "exact" else math.inf,
+            "violation": 0.0,
+            "claimed_ste": math.nan,
+            "claimed_bound": 100.001 if solver == "exact" else math.inf,
+            "stop": "converged",
+            "quality": "optimal" if solver == "exact" else "feasible",
+            "message": "",
+            "trace": ((1e-4, 50.0, math.inf), (2e-4, 100.0 if solver == "exact" else 75.0, 100.001)),
+        }
+        return Row(**(values | changes))
+
+    none = {"ste": -math.inf, "quality": "none", "bound": math.inf, "gap": math.inf, "trace": ()}
+    competing = [
+        row(solver, family, clients)
+        for solver in ("exact", "simple")
+        for family in ("paper", "flat")
+        for clients in (10, 100, 1000)
+    ]
+    return [
+        *competing,
+        row("exact", "hopeless", 10, stop="infeasible", message="energy budget", **none),
+        row("simple", "hopeless", 10, stop="error", message="Broken | pipe", **none),
+        row("absent", "paper", 10, stop="skipped", message='Run pip install "stsflora[minlp]"', **none),
+    ]
+
+
+def test_the_report_holds_the_figures():
+    table = {line[0]: line[1:] for line in tables(rows(), best_known(rows()))[0].lines}
+    seconds = (0.0101**3 * 0.011**2 * 0.02**2) ** (1 / 7) - 0.01
+    assert table["exact"] == ("7", "100 %", "100 %", "100 %", "0", "0", "1.0e-5", seconds_text(seconds))
+    seconds = (0.0102**2 * 0.012**2 * 0.03**2 * 10.01) ** (1 / 7) - 0.01
+    assert table["simple"] == ("7", "86 %", "100 %", "0 %", "25 %", "25 %", "–", seconds_text(seconds))
+    assert table["absent"] == ("0", *["–"] * 7)
+
+
+def test_skips_and_errors_are_listed_with_their_reasons():
+    failed = [
+        "simple: error, 1 x: Broken | pipe",
+        'absent: skipped, 1 x: Run pip install "stsflora[minlp]"',
+    ]
+    assert notes(rows()) == failed
+    talking = [
+        *rows(),
+        *(replace(rows()[0], key=str(n), message="another engine\ntook over") for n in range(3)),
+    ]
+    assert notes(talking, failures_only=True) == failed
+    assert notes(talking) == ["exact: converged, 3 x: another engine took over", *failed]
+    many = [replace(rows()[0], message=f"reason {n}") for n in range(25)]
+    assert len(notes(many)) == 21
+    assert notes(many)[-1] == "and 5 more"
+
+
+def test_families_and_sizes_have_tables_of_their_own():
+    _, families, speed = tables(rows(), best_known(rows()))
+    assert families.columns == ("family", "exact", "simple")
+    assert families.lines == (("paper", "0", "25 %"), ("flat", "0", "25 %"))
+    assert speed.lines[1] == ("100 clients", "1 ms", "2 ms")
+    assert speed.lines[-1] == ("growth exponent from 100", "1.00", "1.00")
+
+
+def test_bounds_have_a_table_where_several_solvers_prove():
+    proving = [replace(row, bound=110.0) if row.label == "simple" and row.feasible else row for row in rows()]
+    _, _, bounds, _ = tables(proving, best_known(proving))
+    assert bounds.columns == ("family", "exact", "simple")
+    assert bounds.lines == (("paper", "1.0e-5", "10 %"), ("flat", "1.0e-5", "10 %"))
+
+
+def test_markdown_is_complete_and_its_tables_are_regular():
+    text = markdown(SUITE, rows(), best_known(rows()), ["convergence.png"])
+    assert text.startswith("# Benchmark: small\n")
+    assert "![convergence](convergence.png)" in text
+    assert "- simple: error, 1 x: Broken | pipe" in text
+    assert "numpy 2.0" in text
+    blocks = [block.splitlines() for block in text.split("\n\n") if block.startswith("| ")]
+    assert len(blocks) == 3
+    for block in blocks:
+        assert len({line.count("|") for line in block}) == 1
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_terminal_tables_fit_and_lose_nothing(width):
+    console = Console(width=width)
+    many = [replace(row, options={"engine": f"e{n}"}) for row in rows() for n in range(9)]
+    for table in tables(many, best_known(many)):
+        with console.capture() as captured:
+            console.print(*table.rich(width), sep="\n")
+        shown = captured.get()
+        assert "…" not in shown
+        assert max(map(len, shown.splitlines())) <= width
+        for cells in zip(*table.lines, strict=True):
+            for text in {text for cell in cells for text in cell.split(":")}:
+                assert shown.count(text) >= sum(text in cell for cell in cells)
+
+
+def test_a_contradicted_bound_is_called_an_error():
+    fine = {"a": Known(100.0, 101.0, infeasible=False)}
+    wrong = {"b": Known(100.0, 99.0, infeasible=False)}
+    assert "enclosed on 1 of 1" in proof_sentence(fine)
+    assert "error" not in proof_sentence(fine)
+    assert "On 1 of them a bound is below an accepted STE: that is an error." in proof_sentence(fine | wrong)
+    assert proof_sentence({"c": Known(-math.inf, math.inf, infeasible=True)}) == (
+        "1 instances are infeasible, with proof."
+    )
+    assert proof_sentence({}) == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (3.14e-5, "3.1e-5"),
+        (0.0012, "0.12 %"),
+        (0.0512, "5.1 %"),
+        (0.256, "26 %"),
+        (math.inf, "–"),
+        (math.nan, "–"),
+    ],
+)
+def test_gaps_are_readable(value, text):
+    assert gap_text(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (12.345, "12.3 s"),
+        (0.0123, "12.3 ms"),
+        (1.234e-5, "12.3 µs"),
+        (math.nan, "–"),
+        (1.0, "1 s"),
+        (1234.0, "1,230 s"),
+        (0.9999, "1,000 ms"),
+    ],
+)
+def test_times_are_readable(value, text):
+    assert seconds_text(value) == text
+
+
+def test_shares_are_percent():
+    assert (share_text(0.5), share_text(math.nan)) == ("50 %", "–")
+
+
+def test_all_pictures_are_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    names = save_plots(rows(), best_known(rows()), tmp_path)
+    assert sorted(names) == sorted(entry.name for entry in tmp_path.iterdir())
+    assert set(names) == {
+        "distance_by_family.png",
+        "performance_profile.png",
+        "distance_against_time.png",
+        "convergence.png",
+        "time_against_clients.png",
+    }
+    for name in names:
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+        assert (tmp_path / name).stat().st_size < 200_000
+
+
+def test_what_rows_do_not_show_is_not_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    nothing = [row for row in rows() if row.family == "hopeless"]
+    assert save_plots(nothing, best_known(nothing), tmp_path) == []
+    assert save_plots([], {}, tmp_path) == []
+
+
+def test_without_matplotlib_the_remedy_is_named(tmp_path, monkeypatch):
+    original = builtins.__import__
+
+    def refuse(name, *arguments, **keywords):
+        if name.startswith("matplotlib"):
+            raise ImportError(name)
+        return original(name, *arguments, **keywords)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(MissingDependencyError, match=r'pip install "stsflora\[plot\]"'):
+        save_plots(rows(), best_known(rows()), tmp_path)

@@ -1,0 +1,396 @@
+"""The command line as a user and a script meet it."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from stsflora.benchmarks.families import family
+from stsflora.benchmarks.rows import read_rows
+from stsflora.benchmarks.suites import suites
+from stsflora.experiments.cli.bench import main
+from stsflora.solver import Allocation, Answer, Problem, evaluate, register, solve, solvers
+from stsflora.solver.registry import unregister
+
+SMALL = ["--families", "paper,infeasible", "--clients", "2", "--seeds", "1", "--override", "tokens=8"]
+BENCH = ["bench", "--solvers", "equal,full", *SMALL]
+
+
+@pytest.fixture(autouse=True)
+def _fixed_sources(monkeypatch):
+    """Keys stay the same while sources are being edited."""
+    monkeypatch.setattr("stsflora.benchmarks.versions.source_digest", lambda: "00000000")
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    for name in ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def call(capsys):
+    """Runs a command; returns exit code, stdout, stderr."""
+
+    def run(*arguments):
+        try:
+            main([str(argument) for argument in arguments])
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def strict_json(text):
+    return json.loads(text, parse_constant=lambda token: pytest.fail(f"{token} is not JSON"))
+
+
+# solve
+
+
+def test_solve_prints_json_that_holds_the_result(call):
+    code, out, err = call("solve", "--family", "paper", "--clients", 3, "--solver", "equal", "--json")
+    assert (code, err) == (0, "")
+    found = strict_json(out)
+    problem = family("paper", 3, 0)
+    allocation = Allocation(found["tokens"], found["bandwidth_hz"], found["power_w"])
+    assert evaluate(problem, allocation).ste == found["ste"]
+    assert found["bound"] is None
+    assert found["stop"] == "converged"
+    assert set(found["violations"]) == set(evaluate(problem, allocation).violations)
+
+
+def test_solve_prints_a_table_for_people(call):
+    code, out, _ = call("solve", "--family", "paper", "--clients", 25, "--solver", "equal")
+    assert code == 0
+    for text in ("equal on 25 clients x 196 tokens", "STE ", "no proved bound", "and 5 clients more", "kHz"):
+        assert text in out
+
+
+def test_problem_files_go_round(call, tmp_path):
+    arguments = ["--solver", "equal", "--json"]
+    _, drawn, _ = call("solve", "--family", "flat", "--clients", 3, "--save-problem", "a.json", *arguments)
+    assert Problem.load("a.json") == family("flat", 3, 0)
+    code, read, _ = call("solve", "a.json", "--save-problem", "b.npz", *arguments)
+    assert code == 0
+    assert Problem.load("b.npz") == Problem.load("a.json")
+    assert strict_json(read)["ste"] == strict_json(drawn)["ste"]
+
+
+def test_a_saved_result_is_a_start(call, tmp_path):
+    arguments = ["solve", "--family", "paper", "--clients", 3, "--solver", "equal", "--json"]
+    _, out, _ = call(*arguments)
+    (tmp_path / "result.json").write_text(out)
+    assert call(*arguments, "--start", "result.json")[0] == 0
+    (tmp_path / "result.json").write_text(json.dumps(strict_json(out) | {"tokens": None}))
+    code, _, err = call(*arguments, "--start", "result.json")
+    assert code == 2
+    assert "no list 'tokens'" in err
+
+
+def test_options_reach_the_solver(call):
+    arguments = ["solve", "--family", "paper", "--clients", 3, "--solver", "fixed", "--json"]
+    _, out, _ = call(*arguments, "--option", "tokens=7")
+    assert strict_json(out)["tokens"] == [7, 7, 7]
+
+
+def test_infeasible_problems_exit_with_1_and_the_diagnosis(call):
+    arguments = ["solve", "--family", "infeasible", "--clients", 3, "--solver", "equal"]
+    code, out, _ = call(*arguments, "--json")
+    assert code == 1
+    found = strict_json(out)
+    assert found["stop"] == "infeasible"
+    assert found["ste"] is None
+    assert found["diagnosis"]["limit"] == "energy"
+    assert found["diagnosis"]["needed"][0] > found["diagnosis"]["available"][0]
+    code, out, _ = call(*arguments)
+    assert code == 1
+    assert "Infeasible: energy budget: client" in out
+
+
+def test_an_allocation_that_breaks_limits_exits_with_1(call):
+    code, out, _ = call("solve", "--family", "energy_tight", "--clients", 5, "--solver", "full")
+    assert code == 1
+    assert "Not feasible: limits exceeded: " in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["solve"], "no problem"),
+        (["solve", "a.npz", "--family", "paper"], "both a file and a family"),
+        (["solve", "missing.npz"], "No such file"),
+        (["solve", "problem.xml"], "the ending '.xml'"),
+        (["solve", "--family", "papper"], "family 'papper'; allowed: paper"),
+        (["solve", "--family", "paper", "--solver", "exakt"], "solver 'exakt'"),
+        (["solve", "--family", "paper", "--solver", "equal", "--option", "speed=1"], "option 'speed'"),
+        (["solve", "--family", "paper", "--solver", "equal", "--option", "speed"], "name=value"),
+        (["solve", "--family", "paper", "--solver", "equal", "--option", "gap=1"], "option 'gap'"),
+        (["solve", "--family", "paper", "--solver", "equal", "--gap", "-1"], "gap=-1.0"),
+        (["solve", "--family", "paper", "--solver", "equal", "--gap", "nan"], "gap=nan"),
+        (["solve", "--family", "paper", "--solver", "equal", "--time-limit", "0"], "time_limit_s=0.0"),
+        (["solve", "--family", "paper", "--solver", "equal", "--seed", "-1"], "seed"),
+        (["solve", "--family", "paper", "--solver", "equal", "--clients", "0"], "clients"),
+        (["solve", "--family", "paper", "--solver", "equal", "--clients", "many"], "--clients"),
+        (["solve", "--family", "paper", "--solver", "equal", "--speed"], "--speed"),
+        (["bench", "--suite", "dmeo"], "suite 'dmeo'"),
+        (["bench", "--solvers", "exakt"], "solver 'exakt'"),
+        (["bench", "--families", "papper"], "family 'papper'"),
+        (["bench", "--clients", "5,x"], "--clients 5,x"),
+        (["bench", "--clients", "0"], "clients"),
+        (["bench", "--jobs", "0"], "jobs = 0"),
+        (["bench", "--solvers", "equal", "--jobs", "2", "--backend", "no_such"], "backend 'no_such'"),
+        (["bench", "--override", "tokens"], "name=value"),
+        (["unknown"], "unknown"),
+    ],
+)
+def test_mistakes_exit_with_2_say_why_and_write_nothing(call, tmp_path, arguments, words):
+    code, out, err = call(*arguments)
+    assert code == 2
+    assert out == ""
+    assert words in err
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_package_exits_with_2_and_the_remedy(call):
+    def absent(problem, request):
+        """Needs a package that does not exist."""
+        return Answer(None)
+
+    register("absent", needs=("no_such_package_here",), extra="convex")(absent)
+    try:
+        code, _, err = call("solve", "--family", "paper", "--solver", "absent")
+        listing = call("solvers")[1]
+    finally:
+        unregister("absent")
+    assert code == 2
+    assert 'pip install "stsflora[convex]"' in err
+    assert "stsflora[convex]" in listing
+
+
+def test_a_hostile_file_exits_with_2(call, tmp_path):
+    np.savez(tmp_path / "hostile.npz", gain=np.array([print], dtype=object))
+    code, out, err = call("solve", "hostile.npz")
+    assert (code, out) == (2, "")
+    assert err.startswith("Error: file 'hostile.npz': got ")
+    assert err.count("\n") == 1
+
+
+# solvers
+
+
+def test_solvers_are_listed_for_people_and_scripts(call):
+    code, out, _ = call("solvers", "--json")
+    listed = strict_json(out)
+    assert code == 0
+    assert [entry["name"] for entry in listed] == [info.name for info in solvers()]
+    assert {"summary", "proves", "needs", "available", "how_to_install", "options"} <= set(listed[0])
+    code, out, _ = call("solvers")
+    assert code == 0
+    for info in solvers():
+        assert info.name in out
+
+
+# bench
+
+
+def test_bench_writes_rows_report_and_says_where(call, tmp_path):
+    code, out, _ = call(*BENCH, "--no-plots")
+    assert code == 0
+    folder = tmp_path / "results" / "bench-demo"
+    assert sorted(entry.name for entry in folder.iterdir()) == ["report.md", "rows.jsonl"]
+    assert len(read_rows(folder / "rows.jsonl")) == 4
+    assert "In results/bench-demo: rows.jsonl, report.md" in out.replace(os.sep, "/")
+    assert "equal" in (folder / "report.md").read_text()
+
+
+def test_bench_prints_json_and_draws(call, tmp_path):
+    pytest.importorskip("matplotlib")
+    code, out, _ = call(*BENCH, "--json", "--output", "here")
+    found = strict_json(out)
+    assert code == 0
+    assert [entry["label"] for entry in found["summaries"]] == ["equal", "full"]
+    assert sorted(found["files"]) == sorted(
+        f"here{os.sep}{entry.name}" for entry in (tmp_path / "here").iterdir()
+    )
+    assert any(name.endswith(".png") for name in found["files"])
+
+
+def test_bench_resumes_or_starts_fresh(call):
+    first = strict_json(call(*BENCH, "--no-plots", "--json")[1])
+    rows = read_rows(first["files"][0])
+    assert strict_json(call(*BENCH, "--no-plots", "--json")[1]) == first
+    assert read_rows(first["files"][0]) == rows
+    call(*BENCH, "--no-plots", "--fresh")
+    again = read_rows(first["files"][0])
+    assert [row.key for row in again] == [row.key for row in rows]
+    assert [row.solve_s for row in again] != [row.solve_s for row in rows]
+
+
+def test_bench_reports_only_what_was_asked(call):
+    call(*BENCH, "--no-plots")
+    _, out, _ = call("bench", "--solvers", "full", *SMALL, "--no-plots", "--json")
+    assert [entry["label"] for entry in strict_json(out)["summaries"]] == ["full"]
+
+
+def test_bench_takes_options_that_are_lists(call):
+    label = 'alternating:hold=["power","bandwidth"]'
+    code, out, _ = call("bench", "--solvers", f"equal,{label}", *SMALL, "--no-plots", "--json")
+    assert code == 0
+    assert [entry["label"].replace(" ", "") for entry in strict_json(out)["summaries"]] == ["equal", label]
+
+
+def test_bench_without_matplotlib_goes_on(call, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    code, _, err = call(*BENCH)
+    assert code == 0
+    assert "No pictures: bench: got no package matplotlib" in err
+    assert 'pip install "stsflora[plot]"' in err
+
+
+def test_an_interrupted_bench_keeps_its_rows_and_exits_with_130(call, tmp_path):
+    def interrupted(problem, request):
+        """Is interrupted by the user."""
+        raise KeyboardInterrupt
+
+    register("interrupted")(interrupted)
+    try:
+        code, _, err = call("bench", "--solvers", "equal,interrupted", *SMALL)
+    finally:
+        unregister("interrupted")
+    assert code == 130
+    assert "Stopped: 1 of 4 runs are in" in err
+    assert len(read_rows(tmp_path / "results" / "bench-demo" / "rows.jsonl")) == 1
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_terminal_stops_all_processes(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "stsflora.experiments.cli.bench",
+        *BENCH,
+        "--seeds",
+        "200",
+        "--jobs",
+        "2",
+    ]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, start_new_session=True)
+    rows = tmp_path / "results" / "bench-demo" / "rows.jsonl"
+    while not (rows.exists() and len(rows.read_bytes().splitlines()) > 20):
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err.decode().splitlines()[-1].endswith("the same command goes on from there.")
+    assert len(read_rows(rows)) > 20
+    assert _ended(process.pid, within_s=20)
+
+
+def _ended(group, within_s):
+    """Whether the last process of a group ends in time."""
+    limit = time.monotonic() + within_s
+    while time.monotonic() < limit:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+# help
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["solve", "solvers", "bench"]),
+        (["--help"], ["solve", "solvers", "bench", "Exit codes"]),
+        (["solve", "--help"], ["Examples", "stsflora solve --family paper", "--time-limit", "--json"]),
+        (["bench", "--help"], ["Examples", "minlp:engine=highs", "--fresh", "joblib", "speed-large"]),
+        (["solvers", "--help"], ["--json"]),
+    ],
+)
+def test_help_shows_options_and_examples(call, arguments, words):
+    _, out, err = call(*arguments)
+    for word in words:
+        assert word in out + err
+
+
+def test_help_names_every_suite(call):
+    _, out, _ = call("bench", "--help")
+    for entry in suites():
+        assert entry.name in out
+
+
+def loaded_by(*arguments):
+    """What a fresh process knew of its threads when numpy was loaded; empty if it never was."""
+    code = (
+        "import os, sys\n"
+        "class Watch:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'numpy': print('threads', os.environ.get('OMP_NUM_THREADS'), file=sys.stderr)\n"
+        "sys.meta_path.insert(0, Watch())\n"
+        "from stsflora.experiments.cli.bench import main\n"
+        f"main({list(arguments)!r})\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    return [line for line in done.stderr.splitlines() if line.startswith("threads")]
+
+
+def test_help_is_instant_because_it_loads_no_numbers():
+    assert loaded_by("--help") == loaded_by("bench", "--help") == []
+
+
+def test_bench_sets_one_thread_before_numpy_loads():
+    assert loaded_by("bench", "--suite", "dmeo") == ["threads 1"]
+    assert loaded_by("solvers") == ["threads None"]
+
+
+# results as data
+
+
+def test_a_result_is_strict_json_whatever_is_in_it():
+    def odd(problem, request):
+        """Has odd stats."""
+        stats = {"a": np.float64(math.nan), "b": np.arange(2), "c": object(), "d": {"e": (1, np.True_, None)}}
+        return Answer(None, message="nothing", stats=stats)
+
+    register("odd")(odd)
+    try:
+        values = solve(family("paper", 2, 0), "odd").as_dict()
+    finally:
+        unregister("odd")
+    assert strict_json(json.dumps(values, allow_nan=False))["stats"] == {
+        "a": None,
+        "b": [0, 1],
+        "d": {"e": [1, True, None]},
+    }
+    assert values["tokens"] is None
+    assert values["gap"] is None
+
+
+def test_an_allocation_comes_back_bit_by_bit(tmp_path):
+    result = solve(family("paper", 4, 0), "equal")
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(result.as_dict()))
+    loaded = Allocation.load(path)
+    for name in ("tokens", "bandwidth_hz", "power_w"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(result.allocation, name))

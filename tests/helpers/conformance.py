@@ -1,0 +1,146 @@
+"""What every registered solver owes its caller; a new one is held to it without a line of test code."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import pickle
+from typing import Any, Final
+
+import numpy as np
+import pytest
+from helpers.instances import brute_force, knapsack
+
+from stsflora.solver import Problem, Quality, Result, SolverInfo, Stop, evaluate, solve
+from stsflora.solver.physics.demand import Demand
+from stsflora.solver.tolerances import BOUND_CONTRADICTION, CLAIM, FEASIBILITY
+
+ENGINE_LIMIT_S: Final = 5.0
+"""Wall time per solve for solvers on foreign engines; the others get none."""
+
+START_UP_S: Final = 15.0
+"""How far a foreign engine may overshoot its time limit when it is imported meanwhile."""
+
+
+def run(info: SolverInfo, problem: Problem, **arguments: Any) -> Result:
+    """Solve within the budget that the solver's capabilities suggest."""
+    limit = ENGINE_LIMIT_S if info.needs else None
+    return solve(problem, info.name, **({"time_limit_s": limit, "seed": 7} | arguments))
+
+
+def check_answer(info: SolverInfo, problem: Problem, **arguments: Any) -> Result:
+    """A feasible instance: an answer that is what it says; returns it for further comparison."""
+    before = pickle.dumps(problem)
+    result = run(info, problem, **arguments)
+    assert pickle.dumps(problem) == before
+    assert result.problem is problem
+    assert result.solver == info.name
+    assert result.stop not in {Stop.ERROR, Stop.INFEASIBLE}, result.message
+    assert result.diagnosis is None
+    assert result.seconds >= 0
+    if info.always_feasible:
+        assert result.quality not in {Quality.NONE, Quality.INFEASIBLE}, result.evaluation
+    check_allocation(result)
+    check_bound(info, result)
+    check_trace(result)
+    return result
+
+
+def check_allocation(result: Result) -> None:
+    """Re-scored equal, feasible where it says so, tokens whole and in range."""
+    if result.allocation is None:
+        assert result.quality is Quality.NONE
+        assert result.ste == -math.inf
+        return
+    problem, allocation = result.problem, result.allocation
+    evaluation = evaluate(problem, allocation)
+    assert evaluation.ste == result.ste
+    assert evaluation.feasible == (result.quality is not Quality.INFEASIBLE)
+    assert allocation.tokens.dtype == np.int64
+    if evaluation.feasible:
+        assert (allocation.tokens >= problem.min_tokens).all()
+        assert (allocation.tokens <= problem.tokens).all()
+        assert result.ste > 0
+    if not math.isnan(result.claimed_ste):
+        assert abs(result.claimed_ste / result.ste - 1) <= CLAIM
+
+
+def check_bound(info: SolverInfo, result: Result) -> None:
+    """No bound from a solver that proves nothing, none below its own point, none withdrawn."""
+    assert "withdrawn" not in result.message
+    if info.proves == "nothing":
+        assert result.bound == math.inf
+    if result.evaluation is not None and result.evaluation.feasible:
+        assert result.bound >= result.ste * (1 - BOUND_CONTRADICTION)
+    assert (result.quality is Quality.OPTIMAL) == (result.gap <= result.asked_gap)
+    if info.proves == "optimum" and result.stop is Stop.CONVERGED:
+        assert result.quality is Quality.OPTIMAL
+
+
+def check_trace(result: Result) -> None:
+    """Time runs forward, the STE never falls, and the last line is no better than the answer."""
+    points = result.trace
+    for earlier, later in itertools.pairwise(points):
+        assert earlier.seconds <= later.seconds
+        assert earlier.ste <= later.ste
+    if points and result.evaluation is not None:
+        assert points[-1].ste <= result.ste * (1 + CLAIM)
+
+
+def check_same_answer(one: Result, other: Result) -> None:
+    """The same call gives the same answer, unless the clock ended it."""
+    if Stop.TIME_LIMIT in {one.stop, other.stop}:
+        return
+    assert one.stop is other.stop
+    assert (one.allocation is None) == (other.allocation is None)
+    if one.allocation is not None and other.allocation is not None:
+        np.testing.assert_array_equal(one.allocation.tokens, other.allocation.tokens)
+        np.testing.assert_array_equal(one.allocation.bandwidth_hz, other.allocation.bandwidth_hz)
+        np.testing.assert_array_equal(one.allocation.power_w, other.allocation.power_w)
+
+
+def check_infeasible(info: SolverInfo, problem: Problem) -> None:
+    """An infeasible instance: no allocation, no error, a reason."""
+    result = run(info, problem)
+    assert result.stop is Stop.INFEASIBLE
+    assert result.quality is Quality.NONE
+    assert result.allocation is None
+    assert result.evaluation is None
+    assert result.diagnosis is not None
+    assert str(result.diagnosis) in str(result)
+    assert result.ste == -math.inf
+    assert result.bound == -math.inf
+    assert result.gap == math.inf
+
+
+def check_time_limit(info: SolverInfo, problem: Problem, limit_s: float) -> None:
+    """The limit holds, generously, and whatever was found by then is returned."""
+    result = run(info, problem, time_limit_s=limit_s)
+    assert result.seconds <= limit_s + (START_UP_S if info.needs else 2.0)
+    assert result.stop is not Stop.ERROR, result.message
+    if info.always_feasible:
+        assert result.quality not in {Quality.NONE, Quality.INFEASIBLE}
+    check_allocation(result)
+
+
+def check_against_brute_force(problem: Problem, gap: float, kernel: str) -> None:
+    """`exact` has an optimum of all token counts, and a bound that none of them exceeds."""
+    best, tokens = brute_force(problem)
+    result = solve(problem, gap=gap, kernel=kernel)
+    assert result.quality is Quality.OPTIMAL, (result, tokens)
+    assert result.bound >= best * (1 - 1e-12)
+    assert result.ste >= best * (1 - max(gap, 1e-9) - 1e-9)
+    assert result.ste <= best * (1 + 4 * FEASIBILITY)
+
+
+def check_against_highs(problem: Problem) -> None:
+    """No knapsack of HiGHS at a fixed round time exceeds the bound of `exact`; at its own, it is met."""
+    result = solve(problem, gap=0)
+    assert result.evaluation is not None
+    best_s = result.evaluation.round_s
+    least_s = Demand(problem).least_round_s(problem.min_tokens)
+    for round_s in np.concatenate(([best_s * (1 + 1e-9)], np.geomspace(least_s * (1 + 1e-6), 4 * best_s, 7))):
+        attention = knapsack(problem, float(round_s))
+        assert attention / round_s <= result.bound * (1 + 1e-7)
+    at_best = knapsack(problem, best_s * (1 + 1e-9)) / best_s
+    assert at_best == pytest.approx(result.ste, rel=1e-6)

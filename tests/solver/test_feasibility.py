@@ -1,0 +1,138 @@
+"""P6: the diagnosis against brute force over all sets of clients, and its words."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers.instances import bisect_bandwidth_hz, random_problem, small_problem
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stsflora.solver import Problem
+from stsflora.solver.feasibility import diagnose
+from stsflora.solver.physics.demand import Demand
+
+
+def plain_needs_hz(problem: Problem) -> list[float]:
+    """Least bandwidth in the long run of every client alone; inf where it can never deliver K_min."""
+    needs = []
+    for m in range(problem.clients):
+        bits = problem.bits_per_token[m] * (problem.min_tokens[m] + problem.extra_tokens)
+        if math.isinf(problem.deadline_s[m]):
+            least_j = bits * problem.noise_w_per_hz * math.log(2.0) / problem.gain[m]
+            needs.append(0.0 if least_j < problem.max_energy_j[m] else math.inf)
+        else:
+            power = min(problem.max_power_w[m], problem.max_energy_j[m] / problem.deadline_s[m])
+            seconds = float(problem.deadline_s[m])
+            needs.append(bisect_bandwidth_hz(bits, seconds, power, problem.gain[m], problem.noise_w_per_hz))
+    return needs
+
+
+@settings(max_examples=300)
+@given(st.integers(0, 2**32 - 1))
+def test_p6_agrees_with_brute_force_over_all_sets(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    problem = random_problem(rng, clients=int(rng.integers(1, 7)))
+    needs = plain_needs_hz(problem)
+    fitting = [
+        chosen
+        for size in range(problem.clients + 1)
+        for chosen in itertools.combinations(range(problem.clients), size)
+        if sum(needs[m] for m in chosen) <= problem.bandwidth_hz
+    ]
+    diagnosis = diagnose(problem)
+    assert (diagnosis is None) == (len(fitting[-1]) == problem.clients)
+    if diagnosis is None:
+        assert Demand(problem).least_round_s(problem.min_tokens) < math.inf
+        return
+    assert math.isinf(Demand(problem).least_round_s(problem.min_tokens))
+    assert len(diagnosis.clients_that_fit) == len(fitting[-1])
+    assert diagnosis.clients_that_fit in fitting
+    if diagnosis.clients_that_fit:
+        assert diagnose(problem.subset(diagnosis.clients_that_fit)) is None
+    if diagnosis.limit == "bandwidth":
+        assert diagnosis.needed[0] == pytest.approx(sum(needs), rel=1e-9)
+        assert diagnosis.available == (problem.bandwidth_hz,)
+        assert set(diagnosis.clients) == set(range(problem.clients)) - set(diagnosis.clients_that_fit)
+    else:
+        assert diagnosis.clients == tuple(m for m, need in enumerate(needs) if math.isinf(need))
+        for m, available, needed in zip(
+            diagnosis.clients, diagnosis.available, diagnosis.needed, strict=True
+        ):
+            assert available == min(problem.max_energy_j[m], problem.max_power_w[m] * problem.deadline_s[m])
+            assert needed >= available * (1 - 1e-12)
+
+
+def test_energy_is_named_with_client_and_joules() -> None:
+    least_j = 3e5 * small_problem().noise_w_per_hz * np.log(2.0) / 4e-10
+    diagnosis = diagnose(small_problem(max_energy_j=[1.0, 0.5 * least_j, 1.0]))
+    assert diagnosis is not None
+    assert (diagnosis.limit, diagnosis.unit) == ("energy", "J")
+    assert diagnosis.clients == (1,)
+    assert diagnosis.clients_that_fit == (0, 2)
+    assert diagnosis.needed == pytest.approx((least_j,))
+    assert diagnosis.available == (0.5 * least_j,)
+    assert str(diagnosis) == (
+        "energy budget: client 1 needs 2.07e-06 J, 1.035e-06 J available "
+        "(clients concerned: 1; 2 clients fit)"
+    )
+
+
+def test_the_energy_limit_is_strict() -> None:
+    """Client m can never deliver S bits on E joules iff S N0 ln2 / h >= E."""
+    problem = small_problem()
+    least_j = 3e5 * problem.noise_w_per_hz * np.log(2.0) / problem.gain
+    assert diagnose(replace(problem, max_energy_j=least_j)) is not None
+    assert diagnose(replace(problem, max_energy_j=least_j * (1 + 1e-9))) is None
+
+
+def test_deadline_is_named_when_full_power_until_then_is_too_little() -> None:
+    least_j = 3e5 * small_problem().noise_w_per_hz * np.log(2.0) / 2e-11
+    diagnosis = diagnose(small_problem(deadline_s=[np.inf, np.inf, 0.5 * least_j / 0.2]))
+    assert diagnosis is not None
+    assert (diagnosis.limit, diagnosis.clients, diagnosis.unit) == ("deadline", (2,), "J")
+    assert str(diagnosis).startswith("full power until the deadline: client 2 needs 4.139e-05 J, 2.07e-05 J")
+
+
+def test_bandwidth_is_named_as_a_joint_limit() -> None:
+    diagnosis = diagnose(small_problem(deadline_s=0.05))
+    assert diagnosis is not None
+    assert (diagnosis.limit, diagnosis.unit, diagnosis.clients) == ("bandwidth", "Hz", (2,))
+    assert diagnosis.clients_that_fit == (0, 1)
+    assert diagnosis.available == (1e6,)
+    assert str(diagnosis).startswith("bandwidth within the deadlines: all clients together need ")
+    assert "1e+06 Hz available (clients concerned: 2; 2 clients fit)" in str(diagnosis)
+
+
+def test_many_clients_are_cut_in_the_text() -> None:
+    problem = Problem(np.full(9, 1e-9), np.ones((9, 2)), 1e5, 1e6, 0.2, 1e-12)
+    diagnosis = diagnose(problem)
+    assert diagnosis is not None
+    assert len(diagnosis.clients) == 9
+    assert "(clients concerned: 0, 1, 2, 3, 4, ...; 0 clients fit)" in str(diagnosis)
+
+
+def test_without_limits_everything_is_feasible() -> None:
+    assert diagnose(small_problem(max_energy_j=np.inf, gain=1e-16)) is None
+
+
+def test_a_set_that_misses_by_rounding_leaves_somebody_out() -> None:
+    """Where needs add up to more than the band in one order and fit in another, one client still goes."""
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        problem = small_problem(
+            gain=10 ** rng.uniform(-11, -8, 300), importance=np.ones((300, 2)), deadline_s=1.0
+        )
+        need = Demand(problem).bandwidth_hz(problem.min_tokens, 10.0)
+        fitting, total = float(np.cumsum(np.sort(need))[-1]), float(need.sum())
+        bandwidth_hz = fitting / (1 - 1e-12)
+        if fitting <= bandwidth_hz * (1 - 1e-12) < total:
+            diagnosis = diagnose(replace(problem, bandwidth_hz=bandwidth_hz))
+            assert diagnosis is not None
+            assert diagnosis.clients == (int(np.argmax(need)),)
+            return
+    pytest.fail("no instance at the edge of rounding")
