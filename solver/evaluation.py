@@ -11,6 +11,7 @@ import numpy as np
 from .allocation import Allocation
 from .errors import AllocationError
 from .physics import uplink
+from .physics.payload import payload_of
 from .problem import FloatArray, Problem
 from .tolerances import FEASIBILITY
 
@@ -65,7 +66,7 @@ def evaluate(problem: Problem, allocation: Allocation) -> Evaluation:
             "Pass the problem that it was made for",
         )
     tokens, bandwidth, power = allocation.tokens, allocation.bandwidth_hz, allocation.power_w
-    bits = uplink.sent_bits(problem, tokens)
+    bits = payload_of(problem).bits(tokens)
     rate = uplink.rate_bps(bandwidth, power, problem.gain, problem.noise_w_per_hz)
     seconds = uplink.uplink_s(bits, rate)
     energy = uplink.energy_j(power, seconds)

@@ -58,23 +58,19 @@ def test_the_trap_is_real() -> None:
 STOREYS: dict[str, tuple[str, ...]] = {
     "": ("solver", "models", "benchmarks", "experiments"),
     "solver": (
-        *("errors", "units", "tolerances", "checks", "files", "problem", "allocation"),
+        *("errors", "units", "tolerances", "gap_budget", "checks", "files", "problem", "allocation"),
         *("physics", "evaluation", "result", "feasibility", "method"),
         *("bounds", "primal", "conic", "minlp"),
         *("registry", "methods", "reference", "solve", "allocator"),
     ),
     "solver/files": ("file_access", "json_files", "problem_files"),
     "solver/physics": (
-        "uplink",
-        "bandwidth",
-        "kernel",
-        "payload_table",
-        "compiled",
-        "kernel_choice",
-        "demand",
+        *("bracket", "rounding_error", "uplink", "payload", "bandwidth"),
+        *("kernel", "payload_table", "compiled", "kernel_choice", "demand"),
     ),
     "solver/bounds": (
-        *("affine_bound", "certificate", "bound_tightening", "clearing_price", "knapsack", "intervals"),
+        *("affine_bound", "certificate", "bound_tightening", "knapsack"),
+        *("intervals", "clearing_price", "round_time", "price_cover", "interval_search"),
     ),
     "solver/primal": ("incumbent", "dinkelbach", "warm_start", "rounding", "blocks", "initial_points"),
     "solver/conic": ("engines", "data", "program"),

@@ -121,7 +121,7 @@ def relaxed(problem: Problem, engine: str) -> float:
     """The engine's own value of the last program of `relaxed`, none when another engine took over."""
     result = solve(problem, "relaxed", engine=engine)
     value = result.stats.get("relaxation_ste")
-    return float(value) if value is not None and not result.stats["stand_ins"] else math.nan
+    return float(value) if value is not None and not result.stats["fallbacks"] else math.nan
 
 
 FORMS: Final[dict[str, Callable[[Problem, str], float]]] = {
@@ -232,11 +232,11 @@ def _form_line(name: str, engine: str, size: tuple[int, int], outcomes: Sequence
 
 def _engine_line(engine: str, clients: int, results: Sequence[Result]) -> str:
     good = sum(result.gap <= 1e-4 for result in results)
-    stand_ins = sum(bool(result.stats.get("stand_ins")) for result in results)
+    fallbacks = sum(bool(result.stats.get("fallbacks")) for result in results)
     programs = sum(result.stats.get("programs", 0) for result in results) / len(results)
     seconds = [result.seconds for result in results]
     return (
-        f"| {engine} | {clients} | {good} of {len(results)} | {stand_ins} "
+        f"| {engine} | {clients} | {good} of {len(results)} | {fallbacks} "
         f"| {max(result.gap for result in results):.1e} | {programs:.1f} "
         f"| {median(seconds):.2f} | {max(seconds):.2f} |"
     )

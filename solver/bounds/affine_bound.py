@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 
-class Planes(NamedTuple):
+class AffineBound(NamedTuple):
     """An upper bound on the attention retained within any round time, from a reading at one of them.
 
     Attributes:
@@ -34,7 +34,7 @@ class Planes(NamedTuple):
         return max(self.at(self.round_s) / self.round_s, self.at(other_s) / other_s)
 
 
-def bound_everywhere(one: Planes, other: Planes) -> float:
+def bound_everywhere(one: AffineBound, other: AffineBound) -> float:
     """Upper bound on the STE at all round times: the steeper planes where they are lower, else the flatter.
 
     inf unless the steeper ones fall below 0 at round time 0; divided by the round time they are then

@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from ..physics.demand import Demand
 from ..problem import FloatArray, IntArray, Problem
-from .certificate import Certificate, Reading
+from .certificate import BestReplies, Certificate
 
 
 def surviving_tokens(
-    certificate: Certificate, low: Reading, high: Reading, slack: float, limit: int
+    certificate: Certificate, low: BestReplies, high: BestReplies, slack: float, limit: int
 ) -> IntArray | None:
     """(L, M) all token vectors with a round time in [low, high] whose Lagrangian loss is within a slack.
 
@@ -107,7 +107,7 @@ def _areas(demand: Demand, slot_s: FloatArray, counts: IntArray) -> FloatArray:
     return np.where(empty, 0.0, area.reshape(nats.shape))
 
 
-def _values(demand: Demand, reading: Reading, area: FloatArray) -> FloatArray:
+def _values(demand: Demand, reading: BestReplies, area: FloatArray) -> FloatArray:
     """(M, N + 1) f_m(K) - mu c_m(K) at a reading; -inf where the tokens cannot be sent, free or not."""
     sendable = np.isfinite(area)
     charged = reading.charge[:, None] * np.where(sendable, area, 0.0)

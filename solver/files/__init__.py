@@ -1,1 +1,1 @@
-"""Reading and writing files: dictionaries in, dictionaries out."""
+"""BestReplies and writing files: dictionaries in, dictionaries out."""

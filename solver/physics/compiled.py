@@ -6,15 +6,20 @@ The first call ever compiles for some seconds, later processes load the cache.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numba
 import numpy as np
 
 from ..problem import FloatArray, IntArray, Problem
+from . import rounding_error
 from .bandwidth import LIMIT_SERIES, NEAR_LIMIT
 from .kernel import Choice, TangentSums
 
 _compile = numba.njit(cache=True, error_model="numpy", nogil=True)
+# numba's cache does not see changes in another file: touch this one when these two change.
+_area_condition: Callable[[float], float] = _compile(rounding_error.area_condition)
+_term_scale: Callable[[float, float, float, float], float] = _compile(rounding_error.term_scale)
 
 
 @_compile
@@ -136,7 +141,7 @@ def _total_and_slope(
 
 
 @_compile
-def _touch(
+def _tangent_sums(
     importance: FloatArray,
     fewest: IntArray,
     extra_tokens: int,
@@ -151,7 +156,7 @@ def _touch(
     tokens: IntArray,
 ) -> tuple[float, float, float, float]:
     most = importance.shape[1]
-    value, slope, magnitude, magnitude_per_s = 0.0, 0.0, 0.0, 0.0
+    value, slope, scale, scale_per_s = 0.0, 0.0, 0.0, 0.0
     for m in range(tokens.shape[0]):
         b, slot = nats_per_token[m], round_s - overhead_s[m]
         full = max_power_w[m] * slot
@@ -160,7 +165,7 @@ def _touch(
         k = min(max(guess[m], low), most)
         area, root = _area(b * (k + extra_tokens), g)
         for attempt in range(2):
-            condition = 1.0 + 1.0 / root
+            condition = _area_condition(root)
             marginal = price * (area / (k + extra_tokens)) * condition
             here = importance[m, k - 1] if k > low else math.inf
             following = importance[m, k] if k < most else -math.inf
@@ -173,7 +178,7 @@ def _touch(
         retained = 0.0
         for n in range(k):
             retained += importance[m, n]
-        magnitude += abs(retained - price * area) + 2.0 * price * area * condition * (1.0 + round_s / slot)
+        scale += _term_scale(retained - price * area, price * area, condition, round_s / slot)
         residual = 0.0
         if target != marginal:
             count, residual = float(k), target - marginal
@@ -187,8 +192,8 @@ def _touch(
         if full < max_energy_j[m]:
             rise = price * area / (root * slot)
             slope += rise
-            magnitude_per_s += rise * condition
-    return value, slope, magnitude, magnitude_per_s
+            scale_per_s += rise * condition
+    return value, slope, scale, scale_per_s
 
 
 def least_area(nats: FloatArray, energy_over_noise: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -241,7 +246,7 @@ def total_and_slope(
     )
 
 
-def touch(
+def tangent_sums(
     problem: Problem,
     nats_per_token: FloatArray,
     gain_over_noise: FloatArray,
@@ -249,9 +254,9 @@ def touch(
     price: float,
     guess: IntArray,
 ) -> tuple[IntArray, TangentSums]:
-    """`Certificate.touch` where all overheads are equal and no deadline is before the round time."""
+    """Sums of `Certificate.tangent`, for equal overheads and no deadline before the round time."""
     tokens = guess.copy()
-    sums = _touch(
+    sums = _tangent_sums(
         problem.importance,
         problem.min_tokens,
         problem.extra_tokens,

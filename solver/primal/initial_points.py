@@ -8,7 +8,8 @@ import numpy as np
 
 from ..allocation import Allocation
 from ..physics.demand import Demand
-from ..physics.uplink import rate_bps, sent_bits, uplink_s
+from ..physics.payload import payload_of
+from ..physics.uplink import rate_bps, uplink_s
 from ..problem import FloatArray, IntArray, Problem
 from ..tolerances import TOKEN_FIT
 from .blocks import largest_tokens, power_block
@@ -35,10 +36,10 @@ def start(problem: Problem, name: str, seed: tuple[int, ...] = (0,)) -> tuple[Al
         generator = np.random.default_rng(seed)
         tokens = generator.integers(tokens, problem.tokens, endpoint=True)
         share = generator.dirichlet(np.ones(problem.clients))
-    return settle(problem, tokens, share * problem.bandwidth_hz, problem.max_power_w)
+    return repair(problem, tokens, share * problem.bandwidth_hz, problem.max_power_w)
 
 
-def settle(
+def repair(
     problem: Problem, tokens: IntArray, bandwidth_hz: FloatArray, power_w: FloatArray
 ) -> tuple[Allocation, bool]:
     """The feasible point nearest in spirit to the wanted one.
@@ -68,7 +69,7 @@ def _trim(
     for _ in range(2):
         power = np.minimum(power_block(problem, tokens, bandwidth_hz), limit_w)
         rate = rate_bps(bandwidth_hz, power, problem.gain, problem.noise_w_per_hz)
-        bits = sent_bits(problem, tokens)
+        bits = payload_of(problem).bits(tokens)
         fits = (rate > 0) & (uplink_s(bits, rate) <= problem.deadline_s * (1 + TOKEN_FIT))
         if fits.all():
             return Allocation(tokens, bandwidth_hz, power)
