@@ -34,6 +34,8 @@ class Bracket:
         4.0
     """
 
+    __slots__ = ("_bisect_every", "_longest", "_pace", "_previous", "_slope", "_steps", "high", "low")
+
     def __init__(
         self,
         low: float = -math.inf,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import cast
 
 import numba
 import numpy as np
@@ -18,8 +19,8 @@ from .kernel import Choice, TangentSums
 
 _compile = numba.njit(cache=True, error_model="numpy", nogil=True)
 # numba's cache does not see changes in another file: touch this one when these two change.
-_area_condition: Callable[[float], float] = _compile(rounding_error.area_condition)
-_term_scale: Callable[[float, float, float, float], float] = _compile(rounding_error.term_scale)
+_area_condition = cast(Callable[[float], float], _compile(rounding_error.area_condition))
+_term_scale = cast(Callable[[float, float, float, float], float], _compile(rounding_error.term_scale))
 
 
 @_compile
