@@ -1,4 +1,4 @@
-"""Every error a user can meet: who says it, what was got, what is allowed, what to do next."""
+"""Exception classes: every error raised on purpose says who, what was got, what is allowed, what to do."""
 
 from __future__ import annotations
 

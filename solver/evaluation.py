@@ -1,4 +1,4 @@
-"""The only code that scores an allocation."""
+"""Evaluate an allocation: STE, times, energies, constraint violations. The only code that scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Infeasibility with a name (P6): which clients, which limit, what there is and what it would take."""
+"""Infeasibility diagnosis (P6): which clients break which limit, what there is and what it would take."""
 
 from __future__ import annotations
 

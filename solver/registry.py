@@ -1,4 +1,4 @@
-"""The list of solvers: one decorator registers, one function lists, nothing is imported for a listing."""
+"""Registry of solvers: one decorator registers, one function lists; a listing imports no engine."""
 
 from __future__ import annotations
 

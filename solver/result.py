@@ -1,4 +1,4 @@
-"""What `solve` returns: why it stopped, what you hold, how good it provably is."""
+"""Result of a solve: allocation, proved bound, gap, stop reason, quality."""
 
 from __future__ import annotations
 

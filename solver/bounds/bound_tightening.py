@@ -1,4 +1,4 @@
-"""What can still matter once a feasible point is known: round times and token counts."""
+"""Bound tightening: round times and token counts that can still matter once a feasible point is known."""
 
 from __future__ import annotations
 

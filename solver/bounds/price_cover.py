@@ -1,4 +1,4 @@
-"""Bound all round times from a few prices, as a convex program's multipliers give them (P4)."""
+"""Upper bound over all round times from a few prices, as a conic program's multipliers give them (P4)."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""BestReplies and writing files: dictionaries in, dictionaries out."""
+"""Reading and writing files: dictionaries in, dictionaries out."""

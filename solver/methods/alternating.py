@@ -1,4 +1,4 @@
-"""The paper's alternating scheme (Algorithm 4) with every block solved exactly."""
+"""`alternating`: the paper's scheme (Algorithm 4) with every block solved exactly."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def greedy(
         grid: number of grid points, >= 3.
         kernel: see `kernel_choice.select_kernel`.
 
-    Cost: about `grid` + 1.5 log2(1 / tolerance) round times of five readings of all clients each.
+    Cost: about `grid` + 1.5 log2(1 / tolerance) round times of five evaluations of the dual function each.
     """
     tolerance = real_number("solver 'greedy'", "tolerance", tolerance, 1e-9)
     grid = whole_number("solver 'greedy'", "grid", grid, 3)

@@ -1,4 +1,4 @@
-"""The whole problem as a mixed-integer nonlinear program, proved by a foreign engine (Pyomo, SCIP)."""
+"""`minlp`: the whole problem as a mixed-integer nonlinear program on a foreign engine (Pyomo, SCIP)."""
 
 from __future__ import annotations
 

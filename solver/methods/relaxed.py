@@ -1,4 +1,4 @@
-"""The convex relaxation on an engine of the user's choice, rounded, with a bound that does not trust it."""
+"""`relaxed`: the convex relaxation on an engine of the user's choice, rounded, with a certified bound."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def relaxed(
     Where all clients share one overhead, the Charnes-Cooper program has the round time as a variable; it
     is solved, re-centred and solved again until it is exact. Where overheads differ, deadlines bind or
     a gap is left, programs at fixed round times follow, each where the bound is worst. Every answer
-    gives tokens, which are rounded and improved by exchanges, and a price, which `certificate` turns
+    gives tokens, which are rounded and improved by exchanges, and a price, which `bounds.certificate` turns
     into a bound for all round times. A gap that no price closes is the relaxation's own: then the few
     token vectors within it are listed.
 

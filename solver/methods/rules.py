@@ -1,4 +1,4 @@
-"""Simple allocation rules: what frameworks do today, and published baselines."""
+"""Simple allocation rules: equal split, fixed and full token counts, random, Shi et al."""
 
 from __future__ import annotations
 

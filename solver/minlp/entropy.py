@@ -95,7 +95,7 @@ def limits(demand: Demand, client: int, unit_s: float, low_s: float, high_s: flo
 
 
 def entropy_model(demand: Demand, point: Point, accuracy: float) -> ConcreteModel:
-    """The entropy form around an incumbent; see the head of this file and `minlp_model.minlp_model`.
+    """The entropy form around an incumbent; see the head of this file and `minlp.model.minlp_model`.
 
     Variables: `inverse_round` t, `tokens` K, `payload` r, `area` w, `energy` q where several limits may
     bind, `attention` v and, where slots differ, `share` of the band and `share_rate` = share x t, in units

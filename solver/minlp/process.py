@@ -1,4 +1,4 @@
-"""A foreign engine in a process of its own: a wall clock that holds, no way to hang or crash the caller."""
+"""Run a foreign engine in a process of its own, under a wall clock that holds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROBLEM: Final = "problem.npz"
 """Names of the files that the worker finds in its folder."""
 
 LAST_CHARACTERS: Final = 500
-"""How much of a crashed worker's last words is kept."""
+"""How many characters of a crashed worker's standard error are kept."""
 
 
 class Message(NamedTuple):

@@ -1,4 +1,4 @@
-"""The functions of `kernel`, compiled by numba; imported only when numba is installed and wanted.
+"""Best token counts at a price of bandwidth, compiled by numba; imported only when numba is wanted.
 
 The first call ever compiles for some seconds, later processes load the cache.
 """
@@ -25,6 +25,7 @@ _term_scale = cast(Callable[[float, float, float, float], float], _compile(round
 
 @_compile
 def _area(nats: float, energy_over_noise: float) -> tuple[float, float]:
+    """`bandwidth.least_area` of one upload: (area in Hz s, root z); the same series and iteration."""
     rho = nats / energy_over_noise
     if rho >= 1.0:
         return math.inf, 0.0
@@ -47,6 +48,7 @@ def _area(nats: float, energy_over_noise: float) -> tuple[float, float]:
 
 @_compile
 def _areas(nats: FloatArray, energy_over_noise: FloatArray, area: FloatArray, root: FloatArray) -> None:
+    """`_area` of (M,) uploads into (M,) arrays of the caller."""
     for m in range(nats.shape[0]):
         area[m], root[m] = _area(nats[m], energy_over_noise[m])
 
@@ -64,6 +66,21 @@ def _best(
     area: float,
     root: float,
 ) -> tuple[int, float, float]:
+    """Best count of one client, by galloping: (tokens, area in Hz s, root).
+
+    The importances fall and the areas are convex in K, so the last token that pays is found by its marginals.
+    Steps double while the test goes one way, then the bracket is halved.
+
+    Args:
+        importance: (M, N), of all clients.
+        m: the client.
+        fewest: its K_min.
+        extra_tokens: e.
+        b: nats per token.
+        price: of its area, retained attention per Hz s.
+        g: energy over noise, dimensionless.
+        k: where to begin; `area` and `root` are those of k.
+    """
     # Invariant: token `low` pays or is the last forced one; token `high` does not pay or does not exist.
     low, high = fewest, importance.shape[1] + 1
     low_area, low_root = (area, root) if k == low else (math.nan, math.nan)
@@ -106,6 +123,7 @@ def _choose(
     area: FloatArray,
     root: FloatArray,
 ) -> None:
+    """`kernel.choose_tokens` for all clients; (M,) `tokens`, `area` and `root` are filled in."""
     most = importance.shape[1]
     for m in range(price.shape[0]):
         b, g, low = nats_per_token[m], energy_over_noise[m], fewest[m]
@@ -126,6 +144,7 @@ def _total_and_slope(
     tokens: FloatArray,
     round_s: float,
 ) -> tuple[float, float]:
+    """Total need in Hz and its slope in Hz/s of (M,) counts, whole or not; (inf, -inf) where they do not fit."""
     total, slope = 0.0, 0.0
     for m in range(tokens.shape[0]):
         left = round_s - overhead_s[m]
@@ -156,6 +175,25 @@ def _tangent_sums(
     guess: IntArray,
     tokens: IntArray,
 ) -> tuple[float, float, float, float]:
+    """Sums over clients of their tangents at their best replies, in one pass; see `kernel.TangentSums`.
+
+    A guess that is the best reply already costs one closed form. Else `_best` finds it, and three Newton
+    steps find the fractional count beside it at which the tangent plane is in contact.
+
+    Args:
+        importance: (M, N); the arrays from `fewest` on are (M,).
+        fewest: K_min.
+        extra_tokens: e.
+        max_power_w: P, W.
+        max_energy_j: E, J.
+        overhead_s: o, s, equal for all.
+        nats_per_token: b, nat.
+        gain_over_noise: h / N0.
+        round_s: tau, s, before every deadline.
+        price: mu, retained attention per Hz s.
+        guess: counts to look at first.
+        tokens: filled with the best counts; may be `guess`.
+    """
     most = importance.shape[1]
     value, slope, scale, scale_per_s = 0.0, 0.0, 0.0, 0.0
     for m in range(tokens.shape[0]):

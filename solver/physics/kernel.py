@@ -1,4 +1,4 @@
-"""The inner loop (P3): what each client would send at a price of bandwidth, in numpy or compiled by numba."""
+"""Best token counts at a price of bandwidth (P3), the inner loop: types, and the implementation in numpy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which implementation of the inner loop serves: numpy, numba, or both."""
+"""Choose the implementation of the inner loop: numpy, numba, or both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The inner loop where the payload is a table: nothing is concave, so every count is tried."""
+"""Best token counts at a price of bandwidth where payloads are a table: every count is tried."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The physics of design section 1: payload, rate, time, energy, retained attention. Pure functions."""
+"""Uplink formulas: payload, Shannon rate, upload time, energy, retained attention. Pure functions."""
 
 from __future__ import annotations
 

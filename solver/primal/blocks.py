@@ -1,4 +1,4 @@
-"""The three blocks of the paper's Algorithm 4, each solved exactly with the other two fixed.
+"""Block updates of the paper's Algorithm 4: power, bandwidth, tokens, each with the other two fixed.
 
 Every block takes a feasible point to one that is feasible and no worse in STE.
 """

@@ -1,4 +1,4 @@
-"""Feasible points to start a local search from."""
+"""Initial points: feasible allocations to start a local search from, and the repair that makes them so."""
 
 from __future__ import annotations
 
