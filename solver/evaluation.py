@@ -27,6 +27,14 @@ class Evaluation:
         energy_j: (M,) upload energies, J.
         retained: (M,) retained attention f_m(K_m).
         violations: largest relative excess per constraint, 0 where it is met.
+
+    Example:
+        >>> from stsflora.benchmarks.families import family
+        >>> from stsflora.solver import Allocation, evaluate
+        >>> problem = family("paper", clients=2, seed=0)
+        >>> wide = evaluate(problem, Allocation([5, 5], [40e6, 40e6], [0.1, 0.1]))
+        >>> wide.feasible, round(wide.violations["bandwidth"], 6)
+        (False, 0.6)
     """
 
     ste: float
@@ -57,6 +65,14 @@ def evaluate(problem: Problem, allocation: Allocation) -> Evaluation:
         AllocationError: the number of clients differs.
 
     Cost: O(M N).
+
+    Example:
+        >>> from stsflora.benchmarks.families import family
+        >>> from stsflora.solver import Allocation, evaluate
+        >>> problem = family("paper", clients=2, seed=0)
+        >>> score = evaluate(problem, Allocation([5, 5], [20e6, 30e6], [0.1, 0.1]))
+        >>> score.feasible, score.round_s == max(score.uplink_s.tolist())
+        (True, True)
     """
     if allocation.clients != problem.clients:
         raise AllocationError(

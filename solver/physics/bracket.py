@@ -27,6 +27,7 @@ class Bracket:
         for never.
 
     Example:
+        >>> import math
         >>> bracket, x = Bracket(), 0.0
         >>> for _ in range(8):
         ...     x = bracket.next(x, 4.0 - math.exp(x))

@@ -79,7 +79,9 @@ def _best(
         b: nats per token.
         price: of its area, retained attention per Hz s.
         g: energy over noise, dimensionless.
-        k: where to begin; `area` and `root` are those of k.
+        k: where to begin.
+        area: of k, Hz s.
+        root: of k.
     """
     # Invariant: token `low` pays or is the last forced one; token `high` does not pay or does not exist.
     low, high = fewest, importance.shape[1] + 1
@@ -144,7 +146,7 @@ def _total_and_slope(
     tokens: FloatArray,
     round_s: float,
 ) -> tuple[float, float]:
-    """Total need in Hz and its slope in Hz/s of (M,) counts, whole or not; (inf, -inf) where they do not fit."""
+    """Total need in Hz and its slope in Hz/s of (M,) counts, whole or not; (inf, -inf) if unmet."""
     total, slope = 0.0, 0.0
     for m in range(tokens.shape[0]):
         left = round_s - overhead_s[m]
