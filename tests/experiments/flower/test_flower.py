@@ -32,7 +32,7 @@ from stsflora.experiments.flower import client_app, messages
 from stsflora.experiments.flower.grid_clients import GridClients
 from stsflora.experiments.flower.messages import BARE, Format, Grant, MessageError
 from stsflora.experiments.flower.settings import read_settings
-from stsflora.models.vit.backbone import small_vit
+from stsflora.models.vit.backbone import DIGITS_VIT_FILE, small_vit
 from stsflora.solver import OptionError
 
 APP = Path(client_app.__file__).parent
@@ -64,7 +64,7 @@ def cache(tmp_path, monkeypatch):
     folder = cache_folder()
     folder.mkdir()
     torch.manual_seed(0)
-    save_file(small_vit().state_dict(), folder / "digits_vit.safetensors")
+    save_file(small_vit().state_dict(), folder / DIGITS_VIT_FILE)
     return folder
 
 
