@@ -255,7 +255,7 @@ def test_a_broken_checkpoint_is_named(damage, tmp_path, cache):
         ({"cut": 4}, OptionError, "no block on the server side of cut 4"),
         ({"clients": 5000}, OptionError, "5000 clients for 599 images"),
         ({"min_tokens": 37}, OptionError, "min_tokens = 37; allowed: 1 to 36 patches"),
-        ({"measure": "magic"}, OptionError, "measure 'magic'"),
+        ({"measure": "magic"}, OptionError, "measure='magic'"),
         ({"method": "magic"}, UnknownNameError, "method 'magic'"),
         (
             {"model": "vit_tiny_patch16_224", "weights": "none.safetensors"},

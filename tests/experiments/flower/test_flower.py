@@ -178,6 +178,7 @@ def test_the_server_goes_on_from_its_checkpoint(tmp_path, cache):
 
 
 def test_the_frozen_half_runs_once_a_round_even_if_its_node_restarts_in_between(tmp_path, cache, monkeypatch):
+    awake_in_all_rounds(monkeypatch)  # in the first round all are asked, to learn who they are
     calls, original = [], client_app.run_half
     monkeypatch.setattr(client_app, "run_half", lambda *a: calls.append(a[1:]) or original(*a))
     plain, _ = over(MemoryGrid(QUICK), QUICK, tmp_path / "plain", cache)
