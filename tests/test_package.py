@@ -115,7 +115,8 @@ def test_the_trap_is_real() -> None:
 STOREYS: dict[str, tuple[str, ...]] = {
     "": ("solver", "models", "benchmarks", "experiments"),
     "solver": (
-        *("errors", "units", "tolerances", "gap_budget", "checks", "files", "problem", "allocation"),
+        *("errors", "units", "tolerances", "gap_budget", "checks", "random_streams"),
+        *("files", "problem", "allocation"),
         *("physics", "evaluation", "result", "feasibility", "method"),
         *("bounds", "primal", "conic", "minlp"),
         *("registry", "methods", "reference", "solve", "allocator"),
@@ -134,9 +135,18 @@ STOREYS: dict[str, tuple[str, ...]] = {
     "solver/minlp": ("engines", "pieces", "entropy", "model", "process", "scip", "worker"),
     "solver/methods": ("exact", "alternating", "greedy", "relaxed", "minlp", "rules"),
     "solver/allocator": ("channel_state", "utility", "client", "plan", "admission", "allocator"),
-    "models": ("arguments", "cell", "data", "partition", "vit"),
+    "models": ("cell", "data", "partition", "vit"),
     "models/cell": ("device", "fading", "mobility", "cell"),
-    "models/vit": ("adapter", "backbone", "split", "tokens", "attention", "memory"),
+    "models/vit": (
+        "torch_parts",
+        "timm_parts",
+        "adapter",
+        "backbone",
+        "split",
+        "tokens",
+        "attention",
+        "memory",
+    ),
     "benchmarks": ("paper_cell", "families", "rows", "suites", "versions", "run", "report", "studies"),
     "benchmarks/report": (
         *("csv_text", "metrics", "standings", "tables", "plots"),

@@ -11,6 +11,7 @@ from ..physics.demand import Demand
 from ..physics.payload import payload_of
 from ..physics.uplink import rate_bps, uplink_s
 from ..problem import FloatArray, IntArray, Problem
+from ..random_streams import random_stream
 from ..tolerances import TOKEN_FIT
 from .blocks import largest_tokens, power_block
 
@@ -24,7 +25,7 @@ def start(problem: Problem, name: str, seed: tuple[int, ...] = (0,)) -> tuple[Al
     Args:
         problem: a feasible instance.
         name: one of `STARTS`; "random" draws tokens uniformly and bandwidths from a flat Dirichlet.
-        seed: entropy of the random start.
+        seed: whole numbers that name the random start.
 
     Returns:
         (the point, whether its bandwidths had to be replaced to be feasible, see `settle`).
@@ -33,7 +34,7 @@ def start(problem: Problem, name: str, seed: tuple[int, ...] = (0,)) -> tuple[Al
     if name == "full":
         tokens = np.full(problem.clients, problem.tokens)
     elif name == "random":
-        generator = np.random.default_rng(seed)
+        generator = random_stream(f"random start, seed {', '.join(map(str, seed))}")
         tokens = generator.integers(tokens, problem.tokens, endpoint=True)
         share = generator.dirichlet(np.ones(problem.clients))
     return repair(problem, tokens, share * problem.bandwidth_hz, problem.max_power_w)
