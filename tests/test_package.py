@@ -86,7 +86,7 @@ STOREYS: dict[str, tuple[str, ...]] = {
     "models/vit": ("adapter", "backbone", "split", "tokens", "attention", "memory"),
     "benchmarks": ("paper_cell", "families", "rows", "suites", "versions", "run", "report", "studies"),
     "benchmarks/report": (
-        *("csv_text", "metrics", "standings", "tables", "plots"),
+        *("csv_text", "text_table", "drawing", "metrics", "standings", "tables", "plots"),
         *("archive", "page_tables", "page_plots", "page"),
     ),
     "benchmarks/studies": ("convex_forms", "drop_in", "warm_start"),
@@ -96,7 +96,7 @@ STOREYS: dict[str, tuple[str, ...]] = {
         *("run_records", "report"),
     ),
     "experiments/paper": (
-        *("drawing", "figures", "pictures", "reproduce", "figure6", "figure8", "figure9"),
+        *("figures", "pictures", "reproduce", "figure6", "figure8", "figure9"),
         *("tables", "figure10", "targets"),
     ),
     "experiments/flower": (

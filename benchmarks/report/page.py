@@ -21,10 +21,11 @@ from ..rows import Row
 from .archive import read_archive, slimmed, write_archive
 from .metrics import Known, best_known, by_label, correct
 from .page_plots import PICTURES
-from .page_tables import close_share, close_table, failures, family_table, share, summary_table, time_table
+from .page_tables import close_share, close_table, failures, family_table, summary_table, time_table
 from .plots import save_plots
 from .standings import Standing, competes, ranked, standings
-from .tables import gap_text, notes, proof_sentence, seconds_text, software
+from .tables import notes, proof_sentence, software
+from .text_table import gap_text, seconds_text, share_text
 
 WIDTH: Final = 120
 """Paragraphs are broken at so many characters."""
@@ -152,10 +153,10 @@ def _in_short(rows: Sequence[Row], known: Mapping[str, Known], labels: Sequence[
         "On most": those(lambda e: e.runs > e.close >= e.runs / 2, lambda e: f"({close_share(e)})"),
         "On fewer than half": those(lambda e: e.close < e.runs / 2, lambda e: f"({close_share(e)})"),
         "Optimality proved by the solver itself": those(
-            lambda e: e.proved > 0, lambda e: f"({share(e.proved, e.runs)})"
+            lambda e: e.proved > 0, lambda e: f"({share_text(e.proved, e.runs)})"
         ),
         "Not feasible everywhere": those(
-            lambda e: e.feasible < e.runs, lambda e: f"({share(e.feasible, e.runs)})"
+            lambda e: e.feasible < e.runs, lambda e: f"({share_text(e.feasible, e.runs)})"
         ),
         "Infeasible instances": _infeasible(rows, known),
         "Claims": _claims([row for row in rows if not row.skipped], known),

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from ..rows import Row
+from .drawing import canvas, legend_below
 from .metrics import Known, by_label, performance_profile
 from .plots import (
     LEAST,
     Picture,
     Style,
     drawn_distance,
-    legend_below,
     line_look,
-    panels_of,
     percent_axis,
     seconds_axis,
 )
@@ -63,7 +62,7 @@ def answers_figure(rows: Sequence[Row], known: Mapping[str, Known], styles: Styl
 def time_figure(rows: Sequence[Row], known: Mapping[str, Known], styles: Style) -> Figure | None:
     """Left: times against size, median and spread. Right: Dolan-Moré profile of time."""
     competing = [row for row in rows if competes(row, known)]
-    figure, (growth, profile) = panels_of(1, 2, (9.0, 4.2))
+    figure, (growth, profile) = canvas("bench", 1, 2, (9.0, 4.2))
     labels = by_label(competing)
     for number, (label, entries) in enumerate(labels.items()):
         sizes = sorted({row.clients for row in entries})
@@ -79,7 +78,6 @@ def time_figure(rows: Sequence[Row], known: Mapping[str, Known], styles: Style) 
             middle,
             yerr=(middle - low, high - middle),
             elinewidth=1,
-            markersize=5,
             label=label,
             **line_look(styles[label], marker=True),
         )
@@ -109,7 +107,7 @@ def map_figure(rows: Sequence[Row], known: Mapping[str, Known], styles: Style) -
     names = list(dict.fromkeys(name for name, _, _ in found))
     labels = [label for label in styles if any(label == entry for _, entry, _ in found)]
     sizes = sorted({clients for _, _, clients in found})
-    figure, panels = panels_of(2, 1, (8.5, 1.3 + 0.5 * len(names)), shared=True)
+    figure, panels = canvas("bench", 2, 1, (8.5, 1.3 + 0.5 * len(names)), shared=True)
     for axes, (title, figure_of) in zip(panels, _DISTANCES.items(), strict=True):
         fields = np.full((len(names), len(labels) * len(sizes)), np.nan)
         for (name, label, clients), entry in found.items():
@@ -172,7 +170,7 @@ def _panels_by_size(
     sizes = sorted({row.clients for row in competing})
     by_size = [[row for row in competing if row.clients == size] for size in sizes]
     lines = -(-len(sizes) // 2)
-    figure, panels = panels_of(lines, min(2, len(sizes)), (9.2, 0.9 + 2.6 * lines), shared=True)
+    figure, panels = canvas("bench", lines, min(2, len(sizes)), (9.2, 0.9 + 2.6 * lines), shared=True)
     for hidden in panels[len(sizes) :]:
         hidden.set_visible(False)
     for axes, size in zip(panels, sizes, strict=False):

@@ -10,7 +10,7 @@ from ...solver import Stop
 from ..rows import Row
 from .metrics import Known, by_label
 from .standings import Standing, competes, is_close, is_limited, standings
-from .tables import TextTable, gap_text, seconds_text
+from .text_table import TextTable, gap_text, seconds_text, share_text
 
 MOST_PLACES: Final = 4
 """A list of families and sizes names this many."""
@@ -39,9 +39,9 @@ def summary_table(rows: Sequence[Row], known: Mapping[str, Known], labels: Seque
             (
                 f"`{label}`",
                 f"{entry.runs:,}",
-                share(entry.feasible, entry.runs),
-                share(entry.close, entry.runs),
-                share(entry.proved, entry.runs) if entry.proved else "–",
+                share_text(entry.feasible, entry.runs),
+                share_text(entry.close, entry.runs),
+                share_text(entry.proved, entry.runs) if entry.proved else "–",
                 gap_text(entry.median_below),
                 gap_text(entry.worst_below),
                 str(entry.limited),
@@ -93,17 +93,9 @@ def failures(rows: Sequence[Row], known: Mapping[str, Known], labels: Sequence[s
     ]
 
 
-def share(count: int, total: int) -> str:
-    """A share in percent, never rounded up to all nor down to none."""
-    percent = 100 * count / total
-    if count in {0, total} or 1 <= percent <= 99:
-        return f"{percent:.0f} %"
-    return f"{min(max(percent, 0.1), 99.9):.1f} %"
-
-
 def close_share(entry: Standing | None) -> str:
     """Share of the runs within 1e-4 of the best known STE."""
-    return NOT_RUN if entry is None else share(entry.close, entry.runs)
+    return NOT_RUN if entry is None else share_text(entry.close, entry.runs)
 
 
 def _size_table(

@@ -1,12 +1,7 @@
-"""Pictures of a benchmark; matplotlib is imported where it is used.
-
-Colours are those of Okabe and Ito, then two of Tol, told apart by colour-blind readers; every solver has a
-marker and a line style of its own too, so that a grey print is readable.
-"""
+"""Pictures of a benchmark; matplotlib is imported where it is used."""
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,31 +9,31 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ...solver import MissingDependencyError
-from ...solver.files.file_access import write_atomically
 from ..rows import Row
+from .drawing import (
+    Look,
+    canvas,
+    legend_below,
+    looks,
+    project_style,
+    require_matplotlib,
+    save_figure,
+    solver_names,
+)
 from .metrics import Known, by_label, median_seconds, performance_profile, shortfall
-from .tables import seconds_text
+from .text_table import seconds_text
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-COLOURS: Final = (
-    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C"),
-    *("#882255", "#999933"),
-)
-MARKERS: Final = "osD^vPX*<>hp"
-LINES: Final = ("-", "--", "-.", ":")
 LEAST: Final = 1e-6
 """Smaller distances are drawn here."""
 
 PANELS: Final = 6
 """Largest number of instances whose convergence is drawn."""
 
-Style = Mapping[str, dict[str, Any]]
+Style = Mapping[str, Look]
 
 
 Picture = Callable[[Sequence[Row], Mapping[str, Known], Style], "Figure | None"]
@@ -64,35 +59,16 @@ def save_plots(
         FileFormatError: the folder cannot be written.
     """
     require_matplotlib("bench")
-    from matplotlib import rc_context
-
     ran = [row for row in rows if not row.skipped and row.fingerprint]
-    styles = _styles(list(by_label(ran)))
+    styles = looks(by_label(ran), solver_names())
     drawn = []
-    with rc_context(LOOK):  # type: ignore[arg-type,unused-ignore]
+    with project_style():
         for name, draw in (REPORT if pictures is None else pictures).items():
             figure = draw(ran, known, styles)
             if figure is not None:
                 save_figure(figure, output / name)
                 drawn.append(name)
     return drawn
-
-
-def require_matplotlib(who: str) -> None:
-    """Raise MissingDependencyError unless matplotlib can be imported."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError(
-            who, "no package matplotlib", "an installation with it", 'Run pip install "stsflora[plot]"'
-        ) from error
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure into a PNG file, atomically. Raises FileFormatError."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
-    write_atomically(path, buffer.getvalue())
 
 
 def family_figure(rows: Sequence[Row], known: Mapping[str, Known], styles: Style) -> Figure | None:
@@ -102,7 +78,7 @@ def family_figure(rows: Sequence[Row], known: Mapping[str, Known], styles: Style
     labels = list(by_label(drawable))
     if len(names) < 2:
         return None
-    figure, (axes,) = panels_of(1, 1, (7.5, 1.1 + len(names) * (0.2 + 0.07 * len(labels))))
+    figure, (axes,) = canvas("bench", 1, 1, (7.5, 1.1 + len(names) * (0.2 + 0.07 * len(labels))))
     for number, label in enumerate(labels):
         offset = 0.8 * ((number + 0.5) / len(labels) - 0.5)
         group = [row for row in drawable if row.label == label]
@@ -129,7 +105,7 @@ def profile_figure(rows: Sequence[Row], known: Mapping[str, Known], styles: Styl
     drawable = solvable(rows, known)
     if not drawable:
         return None
-    figure, (quality, speed) = panels_of(1, 2, (9.0, 3.7))
+    figure, (quality, speed) = canvas("bench", 1, 2, (9.0, 3.7))
     distances = np.logspace(np.log10(LEAST), 0, 200)
     for label, group in by_label(drawable).items():
         reached = np.array([drawn_distance(row, known) for row in group])
@@ -158,7 +134,7 @@ def gap_figure(rows: Sequence[Row], known: Mapping[str, Known], styles: Style) -
     accepted = [row for row in rows if row.feasible]
     if not accepted:
         return None
-    figure, (axes,) = panels_of(1, 1, (7.0, 4.4))
+    figure, (axes,) = canvas("bench", 1, 1, (7.0, 4.4))
     for label, group in by_label(accepted).items():
         distances = [drawn_distance(row, known) for row in group]
         axes.plot([row.solve_s for row in group], distances, **_points(styles[label]), label=label)
@@ -179,14 +155,14 @@ def convergence_figure(rows: Sequence[Row], known: Mapping[str, Known], styles: 
         return None
     columns = min(len(instances), 3)
     lines = math.ceil(len(instances) / columns)
-    figure, panels = panels_of(
-        lines, columns, (max(5.0, 3.0 * columns + 0.6), 2.4 * lines + 0.9), shared=True
+    figure, panels = canvas(
+        "bench", lines, columns, (max(5.0, 3.0 * columns + 0.6), 2.4 * lines + 0.9), shared=True
     )
     for axes, group in zip(panels, instances, strict=False):
         best = known[group[0].fingerprint].ste
         for row in group:
             seconds, ste, bound = np.array(row.trace).T
-            look = {**styles[row.label], "markersize": 4, "drawstyle": "steps-post"}
+            look = {**styles[row.label], "linewidth": 1.5, "markersize": 4, "drawstyle": "steps-post"}
             below = {"linestyle": "-", "label": row.label}
             above = {"linestyle": "--", "markerfacecolor": "white"}
             for distance, line in ((1 - ste / best, below), (bound / best - 1, above)):
@@ -214,7 +190,7 @@ def speed_figure(rows: Sequence[Row], known: Mapping[str, Known], styles: Style)
     seconds = {label: by_size for label, by_size in median_seconds(rows).items() if len(by_size) > 1}
     if not seconds:
         return None
-    figure, (axes,) = panels_of(1, 1, (6.0, 4.4))
+    figure, (axes,) = canvas("bench", 1, 1, (6.0, 4.4))
     for label, by_size in seconds.items():
         axes.plot(list(by_size), list(by_size.values()), **line_look(styles[label], marker=True), label=label)
     sizes = np.array(sorted({size for by_size in seconds.values() for size in by_size}))
@@ -262,23 +238,12 @@ def _telling_instances(rows: Sequence[Row], known: Mapping[str, Known]) -> list[
     return [chosen[kind] for kind in sorted(largest, key=lambda kind: -kind[0])]
 
 
-def _styles(labels: Sequence[str]) -> Style:
-    return {
-        label: {
-            "color": COLOURS[number % len(COLOURS)],
-            "marker": MARKERS[number % len(MARKERS)],
-            "linestyle": LINES[(number + number // len(COLOURS)) % len(LINES)],
-        }
-        for number, label in enumerate(labels)
-    }
-
-
-def line_look(style: dict[str, Any], *, marker: bool = False) -> dict[str, Any]:
+def line_look(style: Look, *, marker: bool = False) -> dict[str, Any]:
     """A line in a solver's style, without its marker unless asked for."""
     return {**style, "marker": style["marker"] if marker else None, "linewidth": 1.8}
 
 
-def _points(style: dict[str, Any]) -> dict[str, Any]:
+def _points(style: Look) -> dict[str, Any]:
     return {
         "color": style["color"],
         "marker": style["marker"],
@@ -287,16 +252,6 @@ def _points(style: dict[str, Any]) -> dict[str, Any]:
         "alpha": 0.75,
         "markeredgewidth": 0,
     }
-
-
-def panels_of(
-    lines: int, columns: int, inches: tuple[float, float], *, shared: bool = False
-) -> tuple[Figure, list[Axes]]:
-    """A figure of so many inches and its panels, line by line; `shared` axes have equal limits."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=inches, layout="constrained")
-    return figure, list(figure.subplots(lines, columns, squeeze=False, sharex=shared, sharey=shared).flat)
 
 
 def percent_axis(axis: Axis) -> None:
@@ -322,28 +277,3 @@ def _decades(axis: Axis) -> None:
     from matplotlib.ticker import NullFormatter
 
     axis.set_minor_formatter(NullFormatter())
-
-
-def legend_below(figure: Figure, *panels: Axes) -> None:
-    """One legend below all panels."""
-    entries: dict[str, Artist] = {}
-    for axes in panels:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            entries.setdefault(label, handle)
-    entry_inches = 0.7 + 0.075 * max(map(len, entries))
-    columns = max(1, min(len(entries), int(figure.get_figwidth() / entry_inches)))
-    figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=columns)
-
-
-LOOK: Final[dict[str, Any]] = {
-    "font.size": 9,
-    "axes.grid": True,
-    "grid.color": "0.9",
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "legend.frameon": False,
-    "figure.facecolor": "white",
-}
-"""Settings of matplotlib that all pictures share."""

@@ -302,7 +302,7 @@ def _sizes(text: str | None) -> tuple[int, ...] | None:
 
 def _show(result: Result) -> None:
     """The result for people: figures first, then the clients' shares."""
-    from ...benchmarks.report.tables import gap_text, seconds_text
+    from ...benchmarks.report.text_table import gap_text, seconds_text
 
     console = Console()
     problem, allocation, evaluation = result.problem, result.allocation, result.evaluation

@@ -13,8 +13,9 @@ import pytest
 from stsflora.benchmarks.report.archive import read_archive, slimmed, write_archive
 from stsflora.benchmarks.report.metrics import best_known
 from stsflora.benchmarks.report.page import competitors, page_text, write_page
-from stsflora.benchmarks.report.page_tables import failures, share
+from stsflora.benchmarks.report.page_tables import failures
 from stsflora.benchmarks.report.standings import ranked, standings
+from stsflora.benchmarks.report.text_table import share_text
 from stsflora.benchmarks.rows import Row
 from stsflora.benchmarks.run import plan, plan_reference
 from stsflora.benchmarks.suites import Suite, suite
@@ -148,7 +149,7 @@ def test_a_contradicted_claim_is_on_the_page(rows):
     [(0, 9, "0 %"), (9, 9, "100 %"), (799, 800, "99.9 %"), (1, 5000, "0.1 %"), (1, 3, "33 %")],
 )
 def test_shares_are_not_rounded_to_all_or_none(count, total, text):
-    assert share(count, total) == text
+    assert share_text(count, total) == text
 
 
 def test_archives_give_back_slimmed_rows_and_equal_bytes(rows, tmp_path):

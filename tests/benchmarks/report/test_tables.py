@@ -9,15 +9,8 @@ from rich.console import Console
 
 from stsflora.benchmarks.report.metrics import Known, best_known
 from stsflora.benchmarks.report.plots import save_plots
-from stsflora.benchmarks.report.tables import (
-    gap_text,
-    markdown,
-    notes,
-    proof_sentence,
-    seconds_text,
-    share_text,
-    tables,
-)
+from stsflora.benchmarks.report.tables import markdown, notes, proof_sentence, tables
+from stsflora.benchmarks.report.text_table import gap_text, seconds_text, share_text
 from stsflora.benchmarks.rows import Row
 from stsflora.benchmarks.suites import Suite
 from stsflora.solver import MissingDependencyError
