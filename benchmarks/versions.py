@@ -1,4 +1,4 @@
-"""Which software made a row."""
+"""Versions of the software that makes a row, and the digest of our own sources."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from ..solver.registry import SolverInfo
 
 CORE: Final = ("numpy", "scipy", "numba")
 """Packages that every solver's answer or speed may depend on."""
+
+ROOT: Final = Path(__file__).parent.parent
+"""Where the folders of the toolkit lie, as files or links to them."""
 
 
 def versions_for(info: SolverInfo) -> dict[str, str]:
@@ -49,15 +52,24 @@ def _extra(name: str) -> tuple[str, ...]:
     return tuple(re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in requirements if mark.search(line))
 
 
-def source_digest() -> str:
-    """Digest of what instances, answers and times come from: the solvers, the cell and this folder."""
-    here = Path(__file__).parent
-    files = [
-        *here.glob("*.py"),
-        *(here.parent / "solver").rglob("*.py"),
-        *(here.parent / "models" / "cell").rglob("*.py"),
-    ]
-    return digest_of(sorted(files))
+def source_digest(root: Path = ROOT) -> str:
+    """Digest of what instances, answers and times come from: a border of folders, by content.
+
+    Inside are `solver/`, `models/cell/` and the files that lie directly in `benchmarks/`. The folders in
+    `benchmarks/` are outside: they choose what is run or show what was.
+
+    Args:
+        root: where these folders lie.
+    """
+    return digest_of(
+        sorted(
+            [
+                *(root / "benchmarks").glob("*.py"),
+                *(root / "solver").rglob("*.py"),
+                *(root / "models" / "cell").rglob("*.py"),
+            ]
+        )
+    )
 
 
 def digest_of(files: Iterable[Path]) -> str:

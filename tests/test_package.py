@@ -61,7 +61,7 @@ STOREYS: dict[str, tuple[str, ...]] = {
         *("errors", "units", "tolerances", "checks", "files", "problem", "allocation"),
         *("physics", "evaluation", "result", "feasibility", "method"),
         *("bounds", "primal", "conic", "minlp"),
-        *("registry", "methods", "reference", "solve", "allocator"),
+        *("registry", "solver_text", "methods", "reference", "solve", "allocator"),
     ),
     "solver/files": ("file_access", "json_files", "problem_files"),
     "solver/physics": (
@@ -84,7 +84,8 @@ STOREYS: dict[str, tuple[str, ...]] = {
     "models": ("arguments", "cell", "data", "partition", "vit"),
     "models/cell": ("device", "fading", "mobility", "cell"),
     "models/vit": ("adapter", "backbone", "split", "tokens", "attention", "memory"),
-    "benchmarks": ("paper_cell", "families", "rows", "suites", "versions", "run", "report", "studies"),
+    "benchmarks": ("paper_cell", "families", "rows", "job", "run", "versions", "suites", "report", "studies"),
+    "benchmarks/suites": ("suite", "named"),
     "benchmarks/report": (
         *("csv_text", "text_table", "drawing", "metrics", "standings", "tables", "plots"),
         *("archive", "page_tables", "page_plots", "page"),

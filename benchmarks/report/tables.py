@@ -10,7 +10,7 @@ from typing import Final
 
 from ...solver import Stop
 from ..rows import Row
-from ..suites import Suite
+from ..suites.suite import Suite
 from .metrics import (
     TIME_SHIFT_S,
     Known,

@@ -23,9 +23,9 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from ...benchmarks.job import Job
     from ...benchmarks.report.metrics import Known
     from ...benchmarks.rows import Row
-    from ...benchmarks.run import Cell
     from ...solver import Problem, Result
 
 SHOWN_CLIENTS: Final = 20
@@ -82,10 +82,10 @@ def solve(
     as_json: AsJson = False,
 ) -> None:
     """Allocate tokens, bandwidth and power for one problem."""
-    from ...benchmarks.run import parse_options
     from ...solver import Allocation, OptionError
     from ...solver import solve as solve_problem
     from ...solver.registry import lookup
+    from ...solver.solver_text import parse_options
 
     if (file is None) == (family is None):
         raise OptionError(
@@ -184,12 +184,12 @@ def bench(
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))  # before numpy loads, here and in workers
     from dataclasses import asdict, replace
 
-    from ...benchmarks import suites
     from ...benchmarks.report.metrics import best_known, comparable, summarise
     from ...benchmarks.report.tables import markdown, notes, proof_sentence, tables
-    from ...benchmarks.run import parse_options, plan, plan_reference
+    from ...benchmarks.suites import named
     from ...solver.files.file_access import write_atomically
     from ...solver.files.json_files import plain
+    from ...solver.solver_text import parse_options
 
     given: dict[str, Any] = {
         "solvers": _names(solvers),
@@ -202,14 +202,14 @@ def bench(
         "repeats": repeats,
     }
     chosen = replace(
-        suites.suite(suite), **{name: value for name, value in given.items() if value is not None}
+        named.suite(suite), **{name: value for name, value in given.items() if value is not None}
     )
-    cells, references = plan(chosen), plan_reference(chosen)
+    competing, references = chosen.jobs(), chosen.reference_jobs()
     folder = Path("results") / f"bench-{suite}" if output is None else output
     console, messages = Console(), Console(stderr=True)
-    all_rows = _run([*cells, *references], folder, messages, jobs=jobs, backend=backend, resume=resume)
+    all_rows = _run([*competing, *references], folder, messages, workers=jobs, backend=backend, resume=resume)
     row_by_key = {row.key: row for row in all_rows}
-    rows = [row_by_key[cell.key] for cell in cells]
+    rows = [row_by_key[job.key] for job in competing]
     known = best_known(comparable(rows, all_rows))
     pictures = _pictures(rows, known, folder, messages) if plots else []
     write_atomically(folder / "report.md", markdown(chosen, rows, known, pictures).encode())
@@ -217,7 +217,7 @@ def bench(
     if page is not None:
         from ...benchmarks.report.page import write_page
 
-        files += write_page([*rows, *(row_by_key[cell.key] for cell in references)], page)
+        files += write_page([*rows, *(row_by_key[job.key] for job in references)], page)
     if as_json:
         summaries = [plain(asdict(entry)) for entry in summarise(rows, known)]
         paths = [str(path) for path in files]
@@ -235,7 +235,7 @@ def bench(
         )
 
 
-def _run(cells: list[Cell], folder: Path, messages: Console, **how: Any) -> list[Row]:
+def _run(jobs: list[Job], folder: Path, messages: Console, **how: Any) -> list[Row]:
     """Run with a progress bar; on Ctrl-C say what is kept and exit with 130."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -243,10 +243,10 @@ def _run(cells: list[Cell], folder: Path, messages: Console, **how: Any) -> list
 
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=messages, transient=True) as progress:
-        task = progress.add_task("starting", total=len(cells))
+        task = progress.add_task("starting", total=len(jobs))
         try:
             return run(
-                cells,
+                jobs,
                 folder,
                 on_row=lambda row: progress.update(
                     task, advance=1, description=f"{row.label} on {row.instance}: {row.stop}"
@@ -256,7 +256,7 @@ def _run(cells: list[Cell], folder: Path, messages: Console, **how: Any) -> list
         except KeyboardInterrupt:
             finished = int(progress.tasks[0].completed)
     messages.print(
-        f"Stopped: {finished} of {len(cells)} runs are in {folder / 'rows.jsonl'}; "
+        f"Stopped: {finished} of {len(jobs)} runs are in {folder / 'rows.jsonl'}; "
         "the same command goes on from there.",
         soft_wrap=True,
     )

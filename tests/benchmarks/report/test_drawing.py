@@ -6,7 +6,7 @@ from itertools import combinations
 import pytest
 
 from stsflora.benchmarks.report.drawing import canvas, lines, looks, solver_names
-from stsflora.benchmarks.suites import suites
+from stsflora.benchmarks.suites.named import suites
 from stsflora.solver import MissingDependencyError
 
 

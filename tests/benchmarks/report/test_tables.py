@@ -12,7 +12,7 @@ from stsflora.benchmarks.report.plots import save_plots
 from stsflora.benchmarks.report.tables import markdown, notes, proof_sentence, tables
 from stsflora.benchmarks.report.text_table import gap_text, seconds_text, share_text
 from stsflora.benchmarks.rows import Row
-from stsflora.benchmarks.suites import Suite
+from stsflora.benchmarks.suites.suite import Suite
 from stsflora.solver import MissingDependencyError
 
 SUITE = Suite(name="small", summary="For tests.", clients=(10, 100, 1000))
