@@ -87,8 +87,8 @@ STOREYS: dict[str, tuple[str, ...]] = {
     "benchmarks": ("paper_cell", "families", "rows", "job", "run", "versions", "suites", "report", "studies"),
     "benchmarks/suites": ("suite", "named"),
     "benchmarks/report": (
-        *("csv_text", "text_table", "drawing", "metrics", "standings", "tables", "plots"),
-        *("archive", "page_tables", "page_plots", "page"),
+        *("csv_text", "text_table", "drawing", "standing", "sentences", "tables", "pictures"),
+        *("report", "archive", "page"),
     ),
     "benchmarks/studies": ("convex_forms", "drop_in", "warm_start"),
     "experiments": ("finetune", "paper", "flower", "cli"),

@@ -29,7 +29,7 @@ COLOURS: Final = (
 )
 MARKERS: Final = "osD^vPX*<>hp"
 LINES: Final = ("-", "--", "-.", ":")
-SHADES: Final = (-0.4, 0.35, 0.65)
+SHADES: Final = (-0.5, 0.0, 0.45)
 """Colours of option variants: towards black (negative) or white by this share."""
 
 VARIANTS: Final = len(SHADES) * (len(MARKERS) - 1)

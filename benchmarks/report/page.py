@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Final
@@ -18,17 +19,22 @@ import typer
 from ...solver import FileFormatError, OptionError, Stop
 from ...solver.files.file_access import write_atomically
 from ..rows import Row
-from .archive import read_archive, slimmed, write_archive
-from .metrics import Known, best_known, by_label, correct
-from .page_plots import PICTURES
-from .page_tables import close_share, close_table, failures, family_table, summary_table, time_table
-from .plots import save_plots
-from .standings import Standing, competes, ranked, standings
-from .tables import notes, proof_sentence, software
+from .archive import compact, read_archive, write_archive
+from .pictures import pictures, save_pictures
+from .sentences import failures, listed, notes, proof_sentence, software
+from .standing import Judged, Standing, best_known, judge, label_of, ranked, standings
+from .tables import close_share, page_tables
 from .text_table import gap_text, seconds_text, share_text
 
 WIDTH: Final = 120
 """Paragraphs are broken at so many characters."""
+
+LEGEND: Final = """
+Over the feasible instances. *Feasible*: the evaluator accepts the allocation. *Below*: how far the STE is
+below the best known, which is the optimum to the accuracy [stated below](#how-the-optimum-is-known); 100 %
+without an accepted allocation. *Proved*: by the solver itself, to the asked gap. *Limit reached*: a limit
+of time or iterations ended the run; a solver may need a moment longer to stop.
+"""
 
 
 def write_page(rows: Sequence[Row], page: Path) -> list[Path]:
@@ -45,11 +51,8 @@ def write_page(rows: Sequence[Row], page: Path) -> list[Path]:
     """
     if page.suffix != ".md":
         raise OptionError("the page", f"{str(page)!r}", "a name that ends in .md", "Correct it")
-    kept = [slimmed(row) for row in rows]
+    kept = [compact(row) for row in rows]
     text = page_text(kept, page.stem)
-    known, compared = best_known(kept), competitors(kept)
-    rank = ranked(compared, known).index
-    shown = sorted((row for row in compared if competes(row, known)), key=lambda row: rank(row.label))
     images = page.parent / "images"
     try:
         images.mkdir(parents=True, exist_ok=True)
@@ -57,18 +60,27 @@ def write_page(rows: Sequence[Row], page: Path) -> list[Path]:
         raise FileFormatError(
             f"folder {str(images)!r}", str(error), "a folder that can be made", "Choose another page"
         ) from error
-    drawn = save_plots(
-        shown, known, images, {f"{page.stem}_{name}.png": draw for name, (draw, _) in PICTURES.items()}
-    )
+    shown = [picture for picture in pictures() if picture.shows]
+    drawn = save_pictures(contest(kept).ranked, images, shown, f"{page.stem}_")
     archive = write_archive(kept, page.with_suffix(".jsonl.gz"))
     return [write_atomically(page, text.encode()), archive, *(images / name for name in drawn)]
 
 
-def competitors(rows: Iterable[Row]) -> list[Row]:
-    """The rows whose solvers are compared: those with the largest asked gap."""
-    listed = list(rows)
-    asked = max((row.asked_gap for row in listed), default=0.0)
-    return [row for row in listed if row.asked_gap == asked]
+@dataclass(frozen=True)
+class Contest:
+    """The rows of a page, judged.
+
+    Attributes:
+        compared: rows of the solvers that are compared: those with the largest asked gap.
+        references: runs on feasible instances with the smallest asked gap.
+        ranked: those of `compared` on feasible instances, the best solver first.
+        standings: of the solvers over these, by label.
+    """
+
+    compared: list[Judged]
+    references: list[Judged]
+    ranked: list[Judged]
+    standings: dict[str, Standing]
 
 
 def page_text(rows: Sequence[Row], name: str) -> str:
@@ -77,12 +89,14 @@ def page_text(rows: Sequence[Row], name: str) -> str:
     Raises:
         OptionError: no solver ran on a feasible instance.
     """
-    known, compared = best_known(rows), competitors(rows)
-    labels = ranked(compared, known)
-    if not labels:
+    found = contest(rows)
+    if not found.ranked:
         raise OptionError("the page", "no run on a feasible instance", "some", "Run a larger suite")
-    shown = {key: f"![{text}](images/{name}_{key}.png)\n" for key, (_, text) in PICTURES.items()}
-    tables = (compared, known, labels)
+    compared = [entry.row for entry in found.compared]
+    shown = {
+        picture.name: f"![{picture.shows}](images/{name}_{picture.name}.png)\n" for picture in pictures()
+    }
+    tables = page_tables(found.ranked)
     parts = [
         "# Solver benchmark\n",
         _paragraph(_setting(compared)),
@@ -92,35 +106,43 @@ def page_text(rows: Sequence[Row], name: str) -> str:
         ),
         "    stsflora bench --suite report --page docs/benchmark.md\n",
         "## In short\n",
-        _in_short(*tables),
-        summary_table(*tables).markdown(),
+        _in_short(found),
+        tables["solvers"].markdown(),
         _paragraph(LEGEND),
         "## How far from the optimum\n",
         shown["quality"],
         shown["map"],
-        family_table(*tables).markdown(3),
-        close_table(*tables).markdown(3),
+        tables["families"].markdown(3),
+        tables["close"].markdown(3),
         "## How long it takes\n",
         shown["answers"],
         shown["time"],
         _paragraph("In the profile, instances on which a solver was not run count as not answered."),
-        time_table(*tables).markdown(3),
+        tables["times"].markdown(3),
         "## Where solvers fail\n",
-        _list(failures(*tables) or ["Nowhere."]),
+        _list(failures(found.ranked) or ["Nowhere."]),
         "## How the optimum is known\n",
-        _paragraph(_references(rows, compared, known)),
+        _paragraph(f"{_references(found)} {proof_sentence(best_known(rows))}"),
     ]
     if reasons := notes(compared, failures_only=True):
         parts += ["## Skips and errors\n", _list(reasons)]
     return "\n".join([*parts, _paragraph(software(rows))])
 
 
-LEGEND: Final = """
-Over the feasible instances. *Feasible*: the evaluator accepts the allocation. *Below*: how far the STE is
-below the best known, which is the optimum to the accuracy [stated below](#how-the-optimum-is-known); 100 %
-without an accepted allocation. *Proved*: by the solver itself, to the asked gap. *Limit reached*: a limit
-of time or iterations ended the run; a solver may need a moment longer to stop.
-"""
+def contest(rows: Sequence[Row]) -> Contest:
+    """Who is compared on these rows, and how they stand."""
+    judged = judge(rows, best_known(rows))
+    least, largest = (pick(row.asked_gap for row in rows) for pick in (min, max))
+    compared = [entry for entry in judged if entry.row.asked_gap == largest]
+    competitors = [entry for entry in compared if entry.competes]
+    rank = ranked(competitors).index
+    competitors.sort(key=lambda entry: rank(entry.row.label))
+    return Contest(
+        compared=compared,
+        references=[entry for entry in judged if entry.competes and entry.row.asked_gap == least],
+        ranked=competitors,
+        standings=standings(competitors, label_of),
+    )
 
 
 def _setting(rows: Sequence[Row]) -> str:
@@ -131,8 +153,8 @@ def _setting(rows: Sequence[Row]) -> str:
         f"tokens, {len({row.seed for row in rows})} seeds. Every solver has its default options, an asked "
         f"gap of {gap_text(rows[0].asked_gap)}, {rows[0].time_limit_s:g} s for each solve, and one thread."
     ]
-    for label, entries in by_label(rows).items():
-        own = sorted({row.clients for row in entries})
+    for label in dict.fromkeys(row.label for row in rows):
+        own = sorted({row.clients for row in rows if row.label == label})
         if own != sizes:
             parts.append(
                 f"`{label}` runs at {_sizes(own)} clients only: larger ones would take about as long as all "
@@ -142,11 +164,11 @@ def _setting(rows: Sequence[Row]) -> str:
     return " ".join(parts)
 
 
-def _in_short(rows: Sequence[Row], known: Mapping[str, Known], labels: Sequence[str]) -> str:
-    found = standings(rows, known, lambda row: row.label)
-
+def _in_short(contest: Contest) -> str:
     def those(holds: Callable[[Standing], bool], text: Callable[[Standing], str] = lambda _: "") -> str:
-        return _listed([f"`{label}` {text(found[label])}".strip() for label in labels if holds(found[label])])
+        return listed(
+            [f"`{label}` {text(group)}".strip() for label, group in contest.standings.items() if holds(group)]
+        )
 
     lines = {
         "Within 1e-4 of the optimum on every feasible instance": those(lambda e: e.close == e.runs),
@@ -158,14 +180,14 @@ def _in_short(rows: Sequence[Row], known: Mapping[str, Known], labels: Sequence[
         "Not feasible everywhere": those(
             lambda e: e.feasible < e.runs, lambda e: f"({share_text(e.feasible, e.runs)})"
         ),
-        "Infeasible instances": _infeasible(rows, known),
-        "Claims": _claims([row for row in rows if not row.skipped], known),
+        "Infeasible instances": _infeasible(contest.compared),
+        "Claims": _claims([entry for entry in contest.compared if not entry.row.skipped]),
     }
     return _list(f"{name}: {text.removesuffix('.')}." for name, text in lines.items() if text)
 
 
-def _infeasible(rows: Sequence[Row], known: Mapping[str, Known]) -> str:
-    ran = [row for row in rows if row.fingerprint and not row.skipped and known[row.fingerprint].infeasible]
+def _infeasible(compared: Iterable[Judged]) -> str:
+    ran = [entry.row for entry in compared if entry.known.infeasible and not entry.row.skipped]
     if not ran:
         return ""
     said = sum(row.stop == Stop.INFEASIBLE for row in ran)
@@ -176,39 +198,34 @@ def _infeasible(rows: Sequence[Row], known: Mapping[str, Known]) -> str:
     )
 
 
-def _claims(ran: Sequence[Row], known: Mapping[str, Known]) -> str:
-    wrong = Counter(row.label for row in ran if not correct(row, known))
+def _claims(ran: Sequence[Judged]) -> str:
+    wrong = Counter(entry.row.label for entry in ran if not entry.correct)
     if wrong:
-        counts = _listed([f"{count:,} of `{label}`" for label, count in wrong.items()])
+        counts = listed([f"{count:,} of `{label}`" for label, count in wrong.items()])
         return f"{counts} among {len(ran):,} runs claim what other runs or the evaluator contradict."
     return f"no STE, bound or infeasibility claimed in {len(ran):,} runs is contradicted by another run."
 
 
-def _references(rows: Sequence[Row], compared: Sequence[Row], known: Mapping[str, Known]) -> str:
-    asked = min(row.asked_gap for row in rows)
-    references = [row for row in rows if row.asked_gap == asked and competes(row, known)]
-    parts = ["Distances are measured from the best STE that any run found on the instance."]
-    if asked < compared[0].asked_gap:
-        solved = _listed(sorted({f"`{row.label}`" for row in references}))
-        proved = sum(row.gap <= asked for row in references)
-        seconds = [row.solve_s for row in references]
-        parts.append(
-            f"To know the optimum well, {solved} solved every instance once more at a gap of "
-            f"{gap_text(asked)}; that was proved on {proved:,} of {len(references):,}, and the largest gap "
-            f"left is {gap_text(max(row.gap for row in references))}. A solve took "
-            f"{seconds_text(median(seconds))} in the median and {seconds_text(max(seconds))} at most. These "
-            "runs are in no table."
-        )
-    parts.append(proof_sentence(dict(known)))
-    return " ".join(parts)
+def _references(contest: Contest) -> str:
+    found = "Distances are measured from the best STE that any run found on the instance."
+    references = [entry.row for entry in contest.references]
+    asked = references[0].asked_gap
+    if asked == contest.compared[0].row.asked_gap:
+        return found
+    solved = listed(sorted({f"`{row.label}`" for row in references}))
+    proved = sum(row.gap <= asked for row in references)
+    seconds = [row.solve_s for row in references]
+    return (
+        f"{found} To know the optimum well, {solved} solved every instance once more at a gap of "
+        f"{gap_text(asked)}; that was proved on {proved:,} of {len(references):,}, and the largest gap "
+        f"left is {gap_text(max(row.gap for row in references))}. A solve took "
+        f"{seconds_text(median(seconds))} in the median and {seconds_text(max(seconds))} at most. These "
+        "runs are in no table."
+    )
 
 
 def _sizes(sizes: Sequence[int]) -> str:
-    return _listed([f"{size:,}" for size in sizes])
-
-
-def _listed(texts: Sequence[str]) -> str:
-    return " and ".join(part for part in (", ".join(texts[:-1]), *texts[-1:]) if part)
+    return listed([f"{size:,}" for size in sizes])
 
 
 def _list(lines: Iterable[str]) -> str:
@@ -216,11 +233,10 @@ def _list(lines: Iterable[str]) -> str:
 
 
 def _paragraph(text: str, first: str = "") -> str:
-    indent = " " * len(first)
     lines = textwrap.wrap(
         first + " ".join(text.split()),
         WIDTH,
-        subsequent_indent=indent,
+        subsequent_indent=" " * len(first),
         break_long_words=False,
         break_on_hyphens=False,
     )

@@ -24,7 +24,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from ...benchmarks.job import Job
-    from ...benchmarks.report.metrics import Known
+    from ...benchmarks.report.standing import Judged
     from ...benchmarks.rows import Row
     from ...solver import Problem, Result
 
@@ -182,10 +182,12 @@ def bench(
     Comma-separated lists replace the suite's; a run that was killed goes on when repeated.
     """
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))  # before numpy loads, here and in workers
-    from dataclasses import asdict, replace
+    from dataclasses import replace
 
-    from ...benchmarks.report.metrics import best_known, comparable, summarise
-    from ...benchmarks.report.tables import markdown, notes, proof_sentence, tables
+    from ...benchmarks.report.report import report_text, summaries
+    from ...benchmarks.report.sentences import notes, proof_sentence
+    from ...benchmarks.report.standing import best_known, comparable, judge
+    from ...benchmarks.report.tables import report_tables
     from ...benchmarks.suites import named
     from ...solver.files.file_access import write_atomically
     from ...solver.files.json_files import plain
@@ -211,19 +213,19 @@ def bench(
     row_by_key = {row.key: row for row in all_rows}
     rows = [row_by_key[job.key] for job in competing]
     known = best_known(comparable(rows, all_rows))
-    pictures = _pictures(rows, known, folder, messages) if plots else []
-    write_atomically(folder / "report.md", markdown(chosen, rows, known, pictures).encode())
+    judged = judge(rows, known)
+    pictures = _pictures(judged, folder, messages) if plots else []
+    write_atomically(folder / "report.md", report_text(chosen, judged, known, pictures).encode())
     files = [folder / name for name in ("rows.jsonl", "report.md", *pictures)]
     if page is not None:
         from ...benchmarks.report.page import write_page
 
         files += write_page([*rows, *(row_by_key[job.key] for job in references)], page)
     if as_json:
-        summaries = [plain(asdict(entry)) for entry in summarise(rows, known)]
-        paths = [str(path) for path in files]
-        print(json.dumps({"suite": suite, "summaries": summaries, "files": paths}, allow_nan=False))
+        found = {"suite": suite, "summaries": summaries(judged), "files": [str(path) for path in files]}
+        print(json.dumps(plain(found), allow_nan=False))
         return
-    for table in tables(rows, known):
+    for table in report_tables(judged):
         console.print(f"[bold]{table.title}[/]", *table.rich(console.width), sep="\n")
     for line in notes(rows, failures_only=True):
         console.print(escape(line), highlight=False, soft_wrap=True)
@@ -263,12 +265,12 @@ def _run(jobs: list[Job], folder: Path, messages: Console, **how: Any) -> list[R
     raise typer.Exit(130)
 
 
-def _pictures(rows: list[Row], known: dict[str, Known], folder: Path, messages: Console) -> list[str]:
-    from ...benchmarks.report.plots import save_plots
+def _pictures(judged: list[Judged], folder: Path, messages: Console) -> list[str]:
+    from ...benchmarks.report.pictures import pictures, save_pictures
     from ...solver import MissingDependencyError
 
     try:
-        return save_plots(rows, known, folder)
+        return save_pictures(judged, folder, pictures())
     except MissingDependencyError as error:
         messages.print(f"No pictures: {escape(str(error))}", highlight=False, soft_wrap=True)
         return []

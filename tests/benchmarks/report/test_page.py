@@ -10,11 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from stsflora.benchmarks.report.archive import read_archive, slimmed, write_archive
-from stsflora.benchmarks.report.metrics import best_known
-from stsflora.benchmarks.report.page import competitors, page_text, write_page
-from stsflora.benchmarks.report.page_tables import failures
-from stsflora.benchmarks.report.standings import ranked, standings
+from stsflora.benchmarks.report.archive import compact, read_archive, write_archive
+from stsflora.benchmarks.report.page import contest, page_text, write_page
+from stsflora.benchmarks.report.sentences import failures
 from stsflora.benchmarks.report.text_table import share_text
 from stsflora.benchmarks.rows import Row
 from stsflora.benchmarks.suites.named import suite
@@ -79,54 +77,52 @@ def rows() -> list[Row]:
 
 
 def test_references_sharpen_what_is_known_but_do_not_compete(rows):
-    compared = competitors(rows)
-    assert len(compared) == 10
-    found = standings(compared, best_known(rows), lambda entry: entry.label)
-    assert found["a"].runs == 4
-    assert found["a"].median_below == pytest.approx(1e-6)
+    found = contest(rows)
+    assert (len(found.compared), len(found.references)) == (10, 4)
+    assert found.standings["a"].runs == 4
+    assert found.standings["a"].below.median == pytest.approx(1e-6)
     text = page_text(rows, "benchmark")
     assert "`a` solved every instance once more at a gap of 1.0e-6; that was proved on 4 of 4" in " ".join(
         text.split()
     )
-    alone = page_text(compared, "benchmark")
+    alone = page_text([entry.row for entry in found.compared], "benchmark")
     assert "once more" not in alone
 
 
 def test_standings_count_outcomes_over_all_runs(rows):
-    found = standings(competitors(rows), best_known(rows), lambda entry: entry.label)
+    found = contest(rows).standings
     a, b, c = found["a"], found["b"], found["c"]
     assert (a.runs, a.feasible, a.close, a.proved, a.limited, a.errors) == (4, 4, 4, 4, 0, 0)
     assert (b.runs, b.feasible, b.close, b.proved, b.limited, b.errors) == (4, 3, 2, 0, 0, 1)
     assert (c.runs, c.feasible, c.close, c.proved, c.limited, c.errors) == (2, 2, 1, 0, 2, 0)
-    assert (b.median_below, b.worst_below) == (pytest.approx(0.1), 1.0)
-    assert (c.median_s, c.worst_s) == (6.0, 6.0)
-    assert ranked(competitors(rows), best_known(rows)) == ["a", "c", "b"]
+    assert b.below == (pytest.approx(0.1), 1.0)
+    assert c.seconds == (6.0, 6.0)
+    assert list(found) == ["a", "c", "b"], "best first"
 
 
 def test_skips_and_infeasible_instances_do_not_stand(rows):
-    known = best_known(rows)
     hopeless = row("a", 5, 9, -math.inf, fingerprint="hopeless", stop="infeasible", quality="none")
     skipped = row("d", 5, 0, -math.inf, stop="skipped", quality="none")
     more = [*rows, hopeless, skipped]
-    assert standings(more, best_known(more), lambda entry: entry.label) == standings(
-        rows, known, lambda entry: entry.label
-    )
+    assert contest(more).standings == contest(rows).standings
     assert "1 of 1 runs said so" in " ".join(page_text(more, "benchmark").split())
 
 
 def test_failures_are_named_with_their_places(rows):
-    compared, known = competitors(rows), best_known(rows)
-    assert failures(compared, known, ["a", "b", "c"]) == [
+    competing = contest(rows).ranked
+    assert failures(competing) == [
+        "`c` reached the limit in 2 of 2 runs: in every family and at every size.",
+        "`c` missed 1e-4 in 1 of 2 runs: in every family and at every size.",
         "`b` ended in an error in 1 of 4 runs: flat at 1,000 (1 of 2).",
         "`b` found no feasible allocation in 1 of 4 runs: flat at 1,000 (1 of 2).",
         "`b` missed 1e-4 in 2 of 4 runs: in every family and at every size.",
-        "`c` reached the limit in 2 of 2 runs: in every family and at every size.",
-        "`c` missed 1e-4 in 1 of 2 runs: in every family and at every size.",
     ]
     only_large = [
-        entry for entry in compared if entry.label == "b" and not (entry.clients == 5 and entry.seed)
+        entry
+        for entry in competing
+        if entry.row.label == "b" and not (entry.row.clients == 5 and entry.row.seed)
     ]
-    assert failures(only_large, known, ["b"])[-1] == "`b` missed 1e-4 in 1 of 3 runs: flat at 1,000 (1 of 2)."
+    assert failures(only_large)[-1] == "`b` missed 1e-4 in 1 of 3 runs: flat at 1,000 (1 of 2)."
 
 
 def test_the_page_says_which_sizes_a_solver_was_spared(rows):
@@ -152,13 +148,13 @@ def test_shares_are_not_rounded_to_all_or_none(count, total, text):
     assert share_text(count, total) == text
 
 
-def test_archives_give_back_slimmed_rows_and_equal_bytes(rows, tmp_path):
+def test_archives_give_back_compact_rows_and_equal_bytes(rows, tmp_path):
     first, second = tmp_path / "a.jsonl.gz", tmp_path / "b.jsonl.gz"
     write_archive(rows, first)
-    assert [entry.as_dict() for entry in read_archive(first)] == [slimmed(entry).as_dict() for entry in rows]
+    assert [entry.as_dict() for entry in read_archive(first)] == [compact(entry).as_dict() for entry in rows]
     write_archive(read_archive(first), second)
     assert first.read_bytes() == second.read_bytes()
-    kept = slimmed(replace(rows[0], ste=1 / 3, solve_s=1 / 3))
+    kept = compact(replace(rows[0], ste=1 / 3, solve_s=1 / 3))
     assert (kept.ste, kept.solve_s, kept.trace) == (0.3333333333, 0.333, ())
 
 
