@@ -90,7 +90,7 @@ STOREYS: dict[str, tuple[str, ...]] = {
         *("csv_text", "text_table", "drawing", "standing", "sentences", "tables", "pictures"),
         *("report", "archive", "page"),
     ),
-    "benchmarks/studies": ("convex_forms", "drop_in", "warm_start"),
+    "benchmarks/studies": ("timing", "convex_forms", "drop_in", "warm_start"),
     "experiments": ("finetune", "paper", "flower", "cli"),
     "experiments/finetune": (
         *("config", "checkpoint", "device", "client_tokens", "client", "schemes", "uplink", "train"),

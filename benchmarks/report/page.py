@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -20,7 +20,7 @@ from ...solver import FileFormatError, OptionError, Stop
 from ...solver.files.file_access import write_atomically
 from ..rows import Row
 from .archive import compact, read_archive, write_archive
-from .pictures import pictures, save_pictures
+from .pictures import save_pictures
 from .sentences import failures, listed, notes, proof_sentence, software
 from .standing import Judged, Standing, best_known, judge, label_of, ranked, standings
 from .tables import close_share, page_tables
@@ -28,6 +28,14 @@ from .text_table import gap_text, seconds_text, share_text
 
 WIDTH: Final = 120
 """Paragraphs are broken at so many characters."""
+
+SHOWN: Final[Mapping[str, str]] = {
+    "quality": "Share of instances by distance below the optimum, for each number of clients",
+    "map": "Distance below the optimum by family, solver and number of clients, median and worst",
+    "answers": "Share of instances answered within 1e-4 of the optimum against time",
+    "time": "Time against the number of clients, and the performance profile",
+}
+"""The pictures of the page and what they show."""
 
 LEGEND: Final = """
 Over the feasible instances. *Feasible*: the evaluator accepts the allocation. *Below*: how far the STE is
@@ -60,8 +68,7 @@ def write_page(rows: Sequence[Row], page: Path) -> list[Path]:
         raise FileFormatError(
             f"folder {str(images)!r}", str(error), "a folder that can be made", "Choose another page"
         ) from error
-    shown = [picture for picture in pictures() if picture.shows]
-    drawn = save_pictures(contest(kept).ranked, images, shown, f"{page.stem}_")
+    drawn = save_pictures(contest(kept).ranked, images, SHOWN, f"{page.stem}_")
     archive = write_archive(kept, page.with_suffix(".jsonl.gz"))
     return [write_atomically(page, text.encode()), archive, *(images / name for name in drawn)]
 
@@ -93,9 +100,7 @@ def page_text(rows: Sequence[Row], name: str) -> str:
     if not found.ranked:
         raise OptionError("the page", "no run on a feasible instance", "some", "Run a larger suite")
     compared = [entry.row for entry in found.compared]
-    shown = {
-        picture.name: f"![{picture.shows}](images/{name}_{picture.name}.png)\n" for picture in pictures()
-    }
+    shown = {key: f"![{text}](images/{name}_{key}.png)\n" for key, text in SHOWN.items()}
     tables = page_tables(found.ranked)
     parts = [
         "# Solver benchmark\n",

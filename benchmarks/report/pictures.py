@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,72 +40,6 @@ INSTANCES: Final = 6
 DISTANCE: Final = "distance below the best known STE"
 
 Looks = Mapping[str, Look]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture that reports and the page may show.
-
-    Attributes:
-        name: of the file, without ending.
-        shows: what, for the page; empty where only reports show it.
-        draw: draws rows that ran, solvers in their looks; None where there is nothing to show.
-    """
-
-    name: str
-    shows: str
-    draw: Callable[[Sequence[Judged], Looks], Figure | None]
-
-
-def pictures() -> tuple[Picture, ...]:
-    """All of them, those of the page in its order."""
-    return (
-        Picture(
-            "quality",
-            "Share of instances by distance below the optimum, for each number of clients",
-            quality_figure,
-        ),
-        Picture(
-            "map",
-            "Distance below the optimum by family, solver and number of clients, median and worst",
-            map_figure,
-        ),
-        Picture(
-            "answers", "Share of instances answered within 1e-4 of the optimum against time", answers_figure
-        ),
-        Picture("time", "Time against the number of clients, and the performance profile", time_figure),
-        Picture("distance_by_family", "", family_figure),
-        Picture("distance_against_time", "", gap_figure),
-        Picture("convergence", "", convergence_figure),
-    )
-
-
-def save_pictures(
-    judged: Sequence[Judged], folder: Path, chosen: Sequence[Picture], prefix: str = ""
-) -> list[str]:
-    """Draw what the rows have to show into PNG files and return their names.
-
-    Args:
-        judged: rows of the solvers to compare, in the order of the legends; skipped rows are left out.
-        folder: an existing one.
-        chosen: out of `pictures()`.
-        prefix: of the names.
-
-    Raises:
-        MissingDependencyError: matplotlib is not installed.
-        FileFormatError: the folder cannot be written.
-    """
-    require_matplotlib("bench")
-    ran = [entry for entry in judged if not entry.row.skipped and entry.row.fingerprint]
-    styles = looks(by_label(ran), solver_names())
-    drawn = []
-    with project_style():
-        for picture in chosen:
-            figure = picture.draw(ran, styles)
-            if figure is not None:
-                drawn.append(f"{prefix}{picture.name}.png")
-                save_figure(figure, folder / drawn[-1])
-    return drawn
 
 
 def quality_figure(judged: Sequence[Judged], styles: Looks) -> Figure | None:
@@ -391,3 +324,43 @@ def _telling_instances(judged: Sequence[Judged]) -> list[list[Judged]]:
             chosen[kind] = group
     largest = sorted(chosen, key=lambda kind: kind[0])[:INSTANCES]
     return [chosen[kind] for kind in sorted(largest, key=lambda kind: -kind[0])]
+
+
+PICTURES: Final[Mapping[str, Callable[[Sequence[Judged], Looks], Figure | None]]] = {
+    "quality": quality_figure,
+    "map": map_figure,
+    "answers": answers_figure,
+    "time": time_figure,
+    "distance_by_family": family_figure,
+    "distance_against_time": gap_figure,
+    "convergence": convergence_figure,
+}
+"""All pictures by name: each draws rows that ran, solvers in their looks; None where nothing is to show."""
+
+
+def save_pictures(
+    judged: Sequence[Judged], folder: Path, names: Iterable[str] = PICTURES, prefix: str = ""
+) -> list[str]:
+    """Draw what the rows have to show into PNG files and return their names.
+
+    Args:
+        judged: rows of the solvers to compare, in the order of the legends; skipped rows are left out.
+        folder: an existing one.
+        names: of `PICTURES`.
+        prefix: of the files' names.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+        FileFormatError: the folder cannot be written.
+    """
+    require_matplotlib("bench")
+    ran = [entry for entry in judged if not entry.row.skipped and entry.row.fingerprint]
+    styles = looks(by_label(ran), solver_names())
+    drawn = []
+    with project_style():
+        for name in names:
+            figure = PICTURES[name](ran, styles)
+            if figure is not None:
+                drawn.append(f"{prefix}{name}.png")
+                save_figure(figure, folder / drawn[-1])
+    return drawn

@@ -266,11 +266,11 @@ def _run(jobs: list[Job], folder: Path, messages: Console, **how: Any) -> list[R
 
 
 def _pictures(judged: list[Judged], folder: Path, messages: Console) -> list[str]:
-    from ...benchmarks.report.pictures import pictures, save_pictures
+    from ...benchmarks.report.pictures import save_pictures
     from ...solver import MissingDependencyError
 
     try:
-        return save_pictures(judged, folder, pictures())
+        return save_pictures(judged, folder)
     except MissingDependencyError as error:
         messages.print(f"No pictures: {escape(str(error))}", highlight=False, soft_wrap=True)
         return []

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from stsflora.benchmarks.report.pictures import pictures, save_pictures
+from stsflora.benchmarks.report.pictures import PICTURES, save_pictures
 from stsflora.benchmarks.report.report import report_text, summaries
 from stsflora.benchmarks.report.sentences import notes, proof_sentence
 from stsflora.benchmarks.report.standing import Judged, Known, best_known, judge
@@ -199,12 +199,9 @@ def test_shares_are_percent():
 
 def test_all_pictures_are_drawn(tmp_path):
     pytest.importorskip("matplotlib")
-    names = save_pictures(judged(rows()), tmp_path, pictures())
+    names = save_pictures(judged(rows()), tmp_path)
     assert sorted(names) == sorted(entry.name for entry in tmp_path.iterdir())
-    assert set(names) == {
-        *("quality.png", "map.png", "answers.png", "time.png"),
-        *("distance_by_family.png", "distance_against_time.png", "convergence.png"),
-    }
+    assert names == [f"{name}.png" for name in PICTURES]
     for name in names:
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
         assert (tmp_path / name).stat().st_size < 200_000
@@ -213,8 +210,8 @@ def test_all_pictures_are_drawn(tmp_path):
 def test_what_rows_do_not_show_is_not_drawn(tmp_path):
     pytest.importorskip("matplotlib")
     nothing = [row for row in rows() if row.family == "hopeless"]
-    assert save_pictures(judged(nothing), tmp_path, pictures()) == []
-    assert save_pictures([], tmp_path, pictures()) == []
+    assert save_pictures(judged(nothing), tmp_path) == []
+    assert save_pictures([], tmp_path) == []
 
 
 def test_without_matplotlib_the_remedy_is_named(tmp_path, monkeypatch):
@@ -227,4 +224,4 @@ def test_without_matplotlib_the_remedy_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(MissingDependencyError, match=r'pip install "stsflora\[plot\]"'):
-        save_pictures(judged(rows()), tmp_path, pictures())
+        save_pictures(judged(rows()), tmp_path)
