@@ -9,7 +9,6 @@ from __future__ import annotations
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Final
@@ -22,7 +21,7 @@ from ..rows import Row
 from .archive import compact, read_archive, write_archive
 from .pictures import save_pictures
 from .sentences import failures, listed, notes, proof_sentence, software
-from .standing import Judged, Standing, best_known, judge, label_of, ranked, standings
+from .standing import Judged, Standing, best_first, best_known, judge, label_of, standings
 from .tables import close_share, page_tables
 from .text_table import gap_text, seconds_text, share_text
 
@@ -68,26 +67,16 @@ def write_page(rows: Sequence[Row], page: Path) -> list[Path]:
         raise FileFormatError(
             f"folder {str(images)!r}", str(error), "a folder that can be made", "Choose another page"
         ) from error
-    drawn = save_pictures(contest(kept).ranked, images, SHOWN, f"{page.stem}_")
+    ranked = best_first(competitors(judge(kept, best_known(kept))))
+    drawn = save_pictures(ranked, images, SHOWN, f"{page.stem}_")
     archive = write_archive(kept, page.with_suffix(".jsonl.gz"))
     return [write_atomically(page, text.encode()), archive, *(images / name for name in drawn)]
 
 
-@dataclass(frozen=True)
-class Contest:
-    """The rows of a page, judged.
-
-    Attributes:
-        compared: rows of the solvers that are compared: those with the largest asked gap.
-        references: runs on feasible instances with the smallest asked gap.
-        ranked: those of `compared` on feasible instances, the best solver first.
-        standings: of the solvers over these, by label.
-    """
-
-    compared: list[Judged]
-    references: list[Judged]
-    ranked: list[Judged]
-    standings: dict[str, Standing]
+def competitors(judged: Sequence[Judged]) -> list[Judged]:
+    """The rows whose solvers are compared: those with the largest asked gap."""
+    asked = max((entry.row.asked_gap for entry in judged), default=0.0)
+    return [entry for entry in judged if entry.row.asked_gap == asked]
 
 
 def page_text(rows: Sequence[Row], name: str) -> str:
@@ -96,22 +85,23 @@ def page_text(rows: Sequence[Row], name: str) -> str:
     Raises:
         OptionError: no solver ran on a feasible instance.
     """
-    found = contest(rows)
-    if not found.ranked:
+    judged = judge(rows, best_known(rows))
+    compared = competitors(judged)
+    ranked = best_first(compared)
+    if not ranked:
         raise OptionError("the page", "no run on a feasible instance", "some", "Run a larger suite")
-    compared = [entry.row for entry in found.compared]
     shown = {key: f"![{text}](images/{name}_{key}.png)\n" for key, text in SHOWN.items()}
-    tables = page_tables(found.ranked)
+    tables = page_tables(ranked)
     parts = [
         "# Solver benchmark\n",
-        _paragraph(_setting(compared)),
+        _paragraph(_setting([entry.row for entry in compared])),
         _paragraph(
             f"All figures are computed from the rows of this run, [one per solve]({name}.jsonl.gz). "
             "The run, resumable, and this page:"
         ),
         "    stsflora bench --suite report --page docs/benchmark.md\n",
         "## In short\n",
-        _in_short(found),
+        _in_short(compared, ranked),
         tables["solvers"].markdown(),
         _paragraph(LEGEND),
         "## How far from the optimum\n",
@@ -125,29 +115,13 @@ def page_text(rows: Sequence[Row], name: str) -> str:
         _paragraph("In the profile, instances on which a solver was not run count as not answered."),
         tables["times"].markdown(3),
         "## Where solvers fail\n",
-        _list(failures(found.ranked) or ["Nowhere."]),
+        _list(failures(ranked) or ["Nowhere."]),
         "## How the optimum is known\n",
-        _paragraph(f"{_references(found)} {proof_sentence(best_known(rows))}"),
+        _paragraph(f"{_references(judged)} {proof_sentence(best_known(rows))}"),
     ]
-    if reasons := notes(compared, failures_only=True):
+    if reasons := notes((entry.row for entry in compared), failures_only=True):
         parts += ["## Skips and errors\n", _list(reasons)]
     return "\n".join([*parts, _paragraph(software(rows))])
-
-
-def contest(rows: Sequence[Row]) -> Contest:
-    """Who is compared on these rows, and how they stand."""
-    judged = judge(rows, best_known(rows))
-    least, largest = (pick(row.asked_gap for row in rows) for pick in (min, max))
-    compared = [entry for entry in judged if entry.row.asked_gap == largest]
-    competitors = [entry for entry in compared if entry.competes]
-    rank = ranked(competitors).index
-    competitors.sort(key=lambda entry: rank(entry.row.label))
-    return Contest(
-        compared=compared,
-        references=[entry for entry in judged if entry.competes and entry.row.asked_gap == least],
-        ranked=competitors,
-        standings=standings(competitors, label_of),
-    )
 
 
 def _setting(rows: Sequence[Row]) -> str:
@@ -169,11 +143,11 @@ def _setting(rows: Sequence[Row]) -> str:
     return " ".join(parts)
 
 
-def _in_short(contest: Contest) -> str:
+def _in_short(compared: Sequence[Judged], ranked: Sequence[Judged]) -> str:
+    found = standings(ranked, label_of)
+
     def those(holds: Callable[[Standing], bool], text: Callable[[Standing], str] = lambda _: "") -> str:
-        return listed(
-            [f"`{label}` {text(group)}".strip() for label, group in contest.standings.items() if holds(group)]
-        )
+        return listed([f"`{label}` {text(group)}".strip() for label, group in found.items() if holds(group)])
 
     lines = {
         "Within 1e-4 of the optimum on every feasible instance": those(lambda e: e.close == e.runs),
@@ -185,8 +159,8 @@ def _in_short(contest: Contest) -> str:
         "Not feasible everywhere": those(
             lambda e: e.feasible < e.runs, lambda e: f"({share_text(e.feasible, e.runs)})"
         ),
-        "Infeasible instances": _infeasible(contest.compared),
-        "Claims": _claims([entry for entry in contest.compared if not entry.row.skipped]),
+        "Infeasible instances": _infeasible(compared),
+        "Claims": _claims([entry for entry in compared if not entry.row.skipped]),
     }
     return _list(f"{name}: {text.removesuffix('.')}." for name, text in lines.items() if text)
 
@@ -211,18 +185,18 @@ def _claims(ran: Sequence[Judged]) -> str:
     return f"no STE, bound or infeasibility claimed in {len(ran):,} runs is contradicted by another run."
 
 
-def _references(contest: Contest) -> str:
+def _references(judged: Sequence[Judged]) -> str:
     found = "Distances are measured from the best STE that any run found on the instance."
-    references = [entry.row for entry in contest.references]
-    asked = references[0].asked_gap
-    if asked == contest.compared[0].row.asked_gap:
+    least, largest = (pick(entry.row.asked_gap for entry in judged) for pick in (min, max))
+    if least == largest:
         return found
+    references = [entry.row for entry in judged if entry.competes and entry.row.asked_gap == least]
     solved = listed(sorted({f"`{row.label}`" for row in references}))
-    proved = sum(row.gap <= asked for row in references)
+    proved = sum(row.gap <= least for row in references)
     seconds = [row.solve_s for row in references]
     return (
         f"{found} To know the optimum well, {solved} solved every instance once more at a gap of "
-        f"{gap_text(asked)}; that was proved on {proved:,} of {len(references):,}, and the largest gap "
+        f"{gap_text(least)}; that was proved on {proved:,} of {len(references):,}, and the largest gap "
         f"left is {gap_text(max(row.gap for row in references))}. A solve took "
         f"{seconds_text(median(seconds))} in the median and {seconds_text(max(seconds))} at most. These "
         "runs are in no table."

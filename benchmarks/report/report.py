@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from ..suites.suite import Suite
 from .sentences import notes, proof_sentence, software
-from .standing import TIME_SHIFT_S, Judged, Known, label_of, standings
+from .standing import TIME_SHIFT_S, Judged, Known
 from .tables import report_tables
 from .text_table import gap_text
 
@@ -53,30 +52,6 @@ def report_text(
         software(rows),
     )
     return "\n".join(part for part in parts if part.strip())
-
-
-def summaries(judged: Sequence[Judged]) -> list[dict[str, Any]]:
-    """The figures of the first table, one record per solver; shares are of the rows that ran."""
-
-    def share(count: int, total: int) -> float:
-        return count / total if total else math.nan
-
-    return [
-        {
-            "label": label,
-            "runs": group.runs,
-            "skipped": group.skipped,
-            "errors": group.errors,
-            "success": share(group.success, group.runs),
-            "correct": share(group.correct, group.runs),
-            "within_gap": share(group.within_gap, group.solvable),
-            "median_shortfall": group.accepted_below.median,
-            "worst_shortfall": group.accepted_below.worst,
-            "median_proved_gap": group.median_proved_gap,
-            "mean_s": group.mean_s,
-        }
-        for label, group in standings(judged, label_of).items()
-    ]
 
 
 def _sizes(values: set[int]) -> str:

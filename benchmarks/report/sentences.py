@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
@@ -9,7 +10,7 @@ from typing import Final
 
 from ...solver import Stop
 from ..rows import Row
-from .standing import Judged, Known, by_label, proved_gaps
+from .standing import Judged, Known, by_label
 from .text_table import gap_text
 
 MOST_NOTES: Final = 20
@@ -32,7 +33,7 @@ def software(rows: Iterable[Row]) -> str:
 
 def proof_sentence(known: Mapping[str, Known]) -> str:
     """How tightly bounds and best points enclose the optimum, over all instances."""
-    gaps = proved_gaps(known.values())
+    gaps = [entry.gap for entry in known.values() if math.isfinite(entry.gap)]
     infeasible = sum(entry.infeasible for entry in known.values())
     parts = []
     if gaps:

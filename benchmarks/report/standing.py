@@ -37,6 +37,11 @@ class Known(NamedTuple):
     bound: float = math.inf
     infeasible: bool = False
 
+    @property
+    def gap(self) -> float:
+        """Bound over STE - 1, inf unless both are known; negative where they contradict each other."""
+        return self.bound / self.ste - 1.0 if self.ste > 0 else math.inf
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -232,15 +237,14 @@ def standing(judged: Sequence[Judged]) -> Standing:
     )
 
 
-def ranked(judged: Iterable[Judged]) -> list[str]:
-    """Labels, best first: by the share that is close, then the median distance, then the median time."""
-    found = standings(judged, label_of)
-
-    def rank(label: str) -> tuple[float, float, float]:
-        entry = found[label]
-        return -entry.close / entry.runs, entry.below.median, entry.seconds.median
-
-    return sorted(found, key=rank)
+def best_first(judged: Iterable[Judged]) -> list[Judged]:
+    """The rows that compete, by solver: the share that is close, the median distance, the median time."""
+    competing = [entry for entry in judged if entry.competes]
+    rank = {
+        label: (-group.close / group.runs, group.below.median, group.seconds.median)
+        for label, group in standings(competing, label_of).items()
+    }
+    return sorted(competing, key=lambda entry: rank[entry.row.label])
 
 
 def shifted_geometric_mean(values: Sequence[float], shift: float = TIME_SHIFT_S) -> float:
@@ -256,11 +260,6 @@ def growth_exponent(seconds: Mapping[int, float]) -> float:
         return math.nan
     sizes, times = np.log(list(seconds)), np.log(list(seconds.values()))
     return float(np.polyfit(sizes, times, 1)[0])
-
-
-def proved_gaps(known: Iterable[Known]) -> list[float]:
-    """Best bound / best STE - 1 of each instance with both; negative means a contradiction."""
-    return [entry.bound / entry.ste - 1.0 for entry in known if entry.ste > 0 and math.isfinite(entry.bound)]
 
 
 def performance_profile(judged: Iterable[Judged], ratios: Sequence[float]) -> dict[str, list[float]]:

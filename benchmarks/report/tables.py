@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from .standing import Judged, Standing, by_label, growth_exponent, label_of, standings
 from .text_table import TextTable, gap_text, seconds_text, share_text
@@ -14,17 +14,27 @@ Text = Callable[[Standing], str]
 
 NOT_RUN: Final = "not run"
 
-REPORT_COLUMNS: Final[Mapping[str, Text]] = {
-    "runs": lambda group: str(group.runs),
-    "success": lambda group: share_text(group.success, group.runs),
-    "correct": lambda group: share_text(group.correct, group.runs),
-    "within gap": lambda group: share_text(group.within_gap, group.solvable),
-    "median below": lambda group: gap_text(group.accepted_below.median),
-    "worst below": lambda group: gap_text(group.accepted_below.worst),
-    "median proof": lambda group: gap_text(group.median_proved_gap),
-    "mean time": lambda group: seconds_text(group.mean_s),
-}
-"""Columns of a report's first table, over all runs."""
+
+class Figure(NamedTuple):
+    """A figure of a group: a column of the report's first table, and an entry of `bench --json`."""
+
+    header: str
+    key: str
+    number: Callable[[Standing], float]
+    text: Callable[[float], str]
+
+
+FIGURES: Final = (
+    Figure("runs", "runs", lambda group: group.runs, str),
+    Figure("success", "success", lambda group: _share(group.success, group.runs), share_text),
+    Figure("correct", "correct", lambda group: _share(group.correct, group.runs), share_text),
+    Figure("within gap", "within_gap", lambda group: _share(group.within_gap, group.solvable), share_text),
+    Figure("median below", "median_shortfall", lambda group: group.accepted_below.median, gap_text),
+    Figure("worst below", "worst_shortfall", lambda group: group.accepted_below.worst, gap_text),
+    Figure("median proof", "median_proved_gap", lambda group: group.median_proved_gap, gap_text),
+    Figure("mean time", "mean_s", lambda group: group.mean_s, seconds_text),
+)
+"""The columns of a report's first table, over all runs."""
 
 PAGE_COLUMNS: Final[Mapping[str, Text]] = {
     "runs": lambda group: f"{group.runs:,}",
@@ -40,10 +50,13 @@ PAGE_COLUMNS: Final[Mapping[str, Text]] = {
 """Columns of the page's first table, over the runs on feasible instances."""
 
 
-def solver_table(found: Mapping[str, Standing], columns: Mapping[str, Text]) -> TextTable:
-    """One line per solver."""
-    lines = ((label, *(text(group) for text in columns.values())) for label, group in found.items())
-    return TextTable("Solvers", ("solver", *columns), tuple(lines))
+def summaries(judged: Sequence[Judged]) -> list[dict[str, Any]]:
+    """One record of figures per solver; shares are of the rows that ran."""
+    return [
+        {"label": label, "skipped": group.skipped, "errors": group.errors}
+        | {figure.key: figure.number(group) for figure in FIGURES}
+        for label, group in standings(judged, label_of).items()
+    ]
 
 
 def cross_table(
@@ -75,7 +88,12 @@ def close_share(group: Standing) -> str:
 
 def report_tables(judged: Sequence[Judged]) -> list[TextTable]:
     """The tables that these rows have something to say in, for the terminal and the report."""
-    tables = [solver_table(standings(judged, label_of), REPORT_COLUMNS)]
+    solvers = standings(judged, label_of)
+    lines = (
+        (label, *(figure.text(figure.number(group)) for figure in FIGURES))
+        for label, group in solvers.items()
+    )
+    tables = [TextTable("Solvers", ("solver", *(figure.header for figure in FIGURES)), tuple(lines))]
     competing = [entry for entry in judged if entry.competes]
     found = standings(competing, lambda entry: (entry.row.family, entry.row.label))
     if len({name for name, _ in found}) > 1:
@@ -98,8 +116,12 @@ def page_tables(judged: Sequence[Judged]) -> dict[str, TextTable]:
 
     families = standings(judged, lambda entry: (entry.row.family, f"`{entry.row.label}`"))
     sizes = standings(judged, by_size)
+    lines = (
+        (f"`{label}`", *(text(group) for text in PAGE_COLUMNS.values()))
+        for label, group in standings(judged, label_of).items()
+    )
     return {
-        "solvers": solver_table(standings(judged, lambda entry: f"`{entry.row.label}`"), PAGE_COLUMNS),
+        "solvers": TextTable("Solvers", ("solver", *PAGE_COLUMNS), tuple(lines)),
         "families": cross_table(
             "Median (worst) distance below the optimum, by family",
             "family",
@@ -135,3 +157,7 @@ def _speed_table(accepted: Sequence[Judged]) -> TextTable:
         return table
     texts = ("–" if math.isnan(exponent) else f"{exponent:.2f}" for exponent in exponents)
     return replace(table, lines=(*table.lines, ("growth exponent from 100", *texts)))
+
+
+def _share(count: int, total: int) -> float:
+    return count / total if total else math.nan

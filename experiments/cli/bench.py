@@ -184,10 +184,10 @@ def bench(
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))  # before numpy loads, here and in workers
     from dataclasses import replace
 
-    from ...benchmarks.report.report import report_text, summaries
+    from ...benchmarks.report.report import report_text
     from ...benchmarks.report.sentences import notes, proof_sentence
     from ...benchmarks.report.standing import best_known, comparable, judge
-    from ...benchmarks.report.tables import report_tables
+    from ...benchmarks.report.tables import report_tables, summaries
     from ...benchmarks.suites import named
     from ...solver.files.file_access import write_atomically
     from ...solver.files.json_files import plain

@@ -9,10 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from helpers.rows import benchmark_row
 
 from stsflora.benchmarks.report.archive import compact, read_archive, write_archive
-from stsflora.benchmarks.report.page import contest, page_text, write_page
+from stsflora.benchmarks.report.page import competitors, page_text, write_page
 from stsflora.benchmarks.report.sentences import failures
+from stsflora.benchmarks.report.standing import Standing, best_first, best_known, judge, label_of, standings
 from stsflora.benchmarks.report.text_table import share_text
 from stsflora.benchmarks.rows import Row
 from stsflora.benchmarks.suites.named import suite
@@ -29,29 +31,13 @@ def row(solver: str, clients: int, seed: int, ste: float, **changes) -> Row:
         "instance": f"flat-{clients}x8-s{seed}",
         "fingerprint": f"{clients}-{seed}",
         "family": "flat",
-        "clients": clients,
-        "tokens": 8,
-        "seed": seed,
-        "solver": solver,
-        "options": {},
         "asked_gap": 1e-4,
         "time_limit_s": 5.0,
-        "versions": {"numpy": "2.0"},
-        "build_s": 0.1,
         "solve_s": 0.002,
-        "repeats": 1,
-        "ste": ste,
-        "bound": math.inf,
-        "gap": math.inf,
-        "violation": 0.0,
-        "claimed_ste": math.nan,
         "claimed_bound": math.inf,
-        "stop": "converged",
-        "quality": "feasible",
-        "message": "",
         "trace": ((0.1, 1.0, math.inf),),
     }
-    return Row(**(values | changes))
+    return benchmark_row(solver=solver, clients=clients, seed=seed, ste=ste, **(values | changes))
 
 
 @pytest.fixture
@@ -76,21 +62,25 @@ def rows() -> list[Row]:
     ]
 
 
+def ranked_standings(rows: list[Row]) -> dict[str, Standing]:
+    return standings(best_first(competitors(judge(rows, best_known(rows)))), label_of)
+
+
 def test_references_sharpen_what_is_known_but_do_not_compete(rows):
-    found = contest(rows)
-    assert (len(found.compared), len(found.references)) == (10, 4)
-    assert found.standings["a"].runs == 4
-    assert found.standings["a"].below.median == pytest.approx(1e-6)
+    compared = competitors(judge(rows, best_known(rows)))
+    assert len(compared) == 10
+    assert ranked_standings(rows)["a"].runs == 4
+    assert ranked_standings(rows)["a"].below.median == pytest.approx(1e-6)
     text = page_text(rows, "benchmark")
     assert "`a` solved every instance once more at a gap of 1.0e-6; that was proved on 4 of 4" in " ".join(
         text.split()
     )
-    alone = page_text([entry.row for entry in found.compared], "benchmark")
+    alone = page_text([entry.row for entry in compared], "benchmark")
     assert "once more" not in alone
 
 
 def test_standings_count_outcomes_over_all_runs(rows):
-    found = contest(rows).standings
+    found = ranked_standings(rows)
     a, b, c = found["a"], found["b"], found["c"]
     assert (a.runs, a.feasible, a.close, a.proved, a.limited, a.errors) == (4, 4, 4, 4, 0, 0)
     assert (b.runs, b.feasible, b.close, b.proved, b.limited, b.errors) == (4, 3, 2, 0, 0, 1)
@@ -104,12 +94,12 @@ def test_skips_and_infeasible_instances_do_not_stand(rows):
     hopeless = row("a", 5, 9, -math.inf, fingerprint="hopeless", stop="infeasible", quality="none")
     skipped = row("d", 5, 0, -math.inf, stop="skipped", quality="none")
     more = [*rows, hopeless, skipped]
-    assert contest(more).standings == contest(rows).standings
+    assert ranked_standings(more) == ranked_standings(rows)
     assert "1 of 1 runs said so" in " ".join(page_text(more, "benchmark").split())
 
 
 def test_failures_are_named_with_their_places(rows):
-    competing = contest(rows).ranked
+    competing = best_first(competitors(judge(rows, best_known(rows))))
     assert failures(competing) == [
         "`c` reached the limit in 2 of 2 runs: in every family and at every size.",
         "`c` missed 1e-4 in 1 of 2 runs: in every family and at every size.",

@@ -14,7 +14,6 @@ from stsflora.benchmarks.report.standing import (
     judge,
     label_of,
     performance_profile,
-    proved_gaps,
     shifted_geometric_mean,
     standings,
 )
@@ -143,14 +142,10 @@ def test_growth_is_the_slope_in_log_log():
     assert math.isnan(growth_exponent({100: 1.0}))
 
 
-def test_proved_gaps_show_contradictions():
-    known = {
-        "a": Known(100.0, 110.0, infeasible=False),
-        "b": Known(100.0, 99.0, infeasible=False),
-        "c": Known(100.0, math.inf, infeasible=False),
-        "d": Known(-math.inf, math.inf, infeasible=True),
-    }
-    assert proved_gaps(known.values()) == pytest.approx([0.1, -0.01])
+def test_gaps_between_bound_and_best_show_contradictions():
+    assert Known(100.0, 110.0).gap == pytest.approx(0.1)
+    assert Known(100.0, 99.0).gap == pytest.approx(-0.01)
+    assert Known(100.0).gap == Known(infeasible=True).gap == math.inf
 
 
 def test_performance_profile_of_handmade_rows():

@@ -5,13 +5,14 @@ import math
 from dataclasses import replace
 
 import pytest
+from helpers.rows import benchmark_row
 from rich.console import Console
 
 from stsflora.benchmarks.report.pictures import PICTURES, save_pictures
-from stsflora.benchmarks.report.report import report_text, summaries
+from stsflora.benchmarks.report.report import report_text
 from stsflora.benchmarks.report.sentences import notes, proof_sentence
 from stsflora.benchmarks.report.standing import Judged, Known, best_known, judge
-from stsflora.benchmarks.report.tables import report_tables
+from stsflora.benchmarks.report.tables import report_tables, summaries
 from stsflora.benchmarks.report.text_table import gap_text, seconds_text, share_text
 from stsflora.benchmarks.rows import Row
 from stsflora.benchmarks.suites.suite import Suite
@@ -24,34 +25,22 @@ def rows() -> list[Row]:
     """Two solvers, two families, three sizes; one skip, one error, one infeasible instance."""
 
     def row(solver: str, family: str, clients: int, **changes) -> Row:
+        exact = solver == "exact"
         values = {
             "key": f"{solver}-{family}-{clients}",
             "instance": f"{family}-{clients}x8-s0",
             "fingerprint": f"{family}-{clients}",
-            "family": family,
-            "clients": clients,
-            "tokens": 8,
-            "seed": 0,
-            "solver": solver,
-            "options": {},
             "asked_gap": 1e-4,
-            "time_limit_s": 10.0,
             "versions": {"numpy": "2.0"},
-            "build_s": 0.1,
-            "solve_s": clients * (1e-5 if solver == "exact" else 2e-5),
-            "repeats": 1,
-            "ste": 100.0 if solver == "exact" else 75.0,
-            "bound": 100.001 if solver == "exact" else math.inf,
-            "gap": 1e-5 if solver == "exact" else math.inf,
-            "violation": 0.0,
-            "claimed_ste": math.nan,
-            "claimed_bound": 100.001 if solver == "exact" else math.inf,
-            "stop": "converged",
-            "quality": "optimal" if solver == "exact" else "feasible",
-            "message": "",
-            "trace": ((1e-4, 50.0, math.inf), (2e-4, 100.0 if solver == "exact" else 75.0, 100.001)),
+            "solve_s": clients * (1e-5 if exact else 2e-5),
+            "ste": 100.0 if exact else 75.0,
+            "bound": 100.001 if exact else math.inf,
+            "gap": 1e-5 if exact else math.inf,
+            "claimed_bound": 100.001 if exact else math.inf,
+            "quality": "optimal" if exact else "feasible",
+            "trace": ((1e-4, 50.0, math.inf), (2e-4, 100.0 if exact else 75.0, 100.001)),
         }
-        return Row(**(values | changes))
+        return benchmark_row(solver=solver, family=family, clients=clients, **(values | changes))
 
     none = {"ste": -math.inf, "quality": "none", "bound": math.inf, "gap": math.inf, "trace": ()}
     competing = [
