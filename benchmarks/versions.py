@@ -6,6 +6,7 @@ import hashlib
 import platform
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -25,31 +26,17 @@ def versions_for(info: SolverInfo) -> dict[str, str]:
     Packages that are not installed are left out. The toolkit's version carries a digest of the sources,
     so that rows of edited code are told from older ones.
     """
-    packages = {*CORE, *(info.needs and _extra(info.extra))}
-    found = {"python": platform.python_version(), "stsflora": f"{_toolkit_version()}+{source_digest()}"}
-    for package in sorted(packages):
-        try:
+    version, requirements = "0", list[str]()
+    with suppress(metadata.PackageNotFoundError):  # a checkout that is not installed
+        toolkit = metadata.distribution("stsflora")
+        version, requirements = toolkit.version, toolkit.requires or []
+    mark = re.compile(rf"""extra\s*==\s*["']{re.escape(info.extra)}["']""")
+    extra = {re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in requirements if mark.search(line)}
+    found = {"python": platform.python_version(), "stsflora": f"{version}+{source_digest()}"}
+    for package in sorted({*CORE, *(extra if info.needs else ())}):
+        with suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     return found
-
-
-def _toolkit_version() -> str:
-    try:
-        return metadata.version("stsflora")
-    except metadata.PackageNotFoundError:
-        return "0"
-
-
-def _extra(name: str) -> tuple[str, ...]:
-    """Names of the packages that an extra of the toolkit installs."""
-    try:
-        requirements = metadata.requires("stsflora") or []
-    except metadata.PackageNotFoundError:
-        return ()
-    mark = re.compile(rf"""extra\s*==\s*["']{re.escape(name)}["']""")
-    return tuple(re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in requirements if mark.search(line))
 
 
 def source_digest(root: Path = ROOT) -> str:
@@ -61,15 +48,9 @@ def source_digest(root: Path = ROOT) -> str:
     Args:
         root: where these folders lie.
     """
-    return digest_of(
-        sorted(
-            [
-                *(root / "benchmarks").glob("*.py"),
-                *(root / "solver").rglob("*.py"),
-                *(root / "models" / "cell").rglob("*.py"),
-            ]
-        )
-    )
+    folders = (root / "solver", root / "models" / "cell")
+    nested = (file for folder in folders for file in folder.rglob("*.py"))
+    return digest_of(sorted([*(root / "benchmarks").glob("*.py"), *nested]))
 
 
 def digest_of(files: Iterable[Path]) -> str:

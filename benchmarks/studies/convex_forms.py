@@ -9,6 +9,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from importlib import import_module
 from itertools import product
 from statistics import median
@@ -106,14 +107,28 @@ def reuse(
     _print(("engine", "clients", *times, "anew / kept", "anew / started"), lines())
 
 
-def charnes_cooper_si(problem: Problem, engine: str) -> float:
-    """P5 as it stands in a textbook: hertz, watts, seconds, one variable per token."""
-    return _charnes_cooper(problem, engine, scaled=False)
+def charnes_cooper(problem: Problem, engine: str, *, scaled: bool) -> float:
+    """P5 divided by the round time: t = 1 / tau, x = t kept, w = bandwidth, q = power.
 
-
-def charnes_cooper(problem: Problem, engine: str) -> float:
-    """The same in fair shares of the band, full powers and round times near the optimum."""
-    return _charnes_cooper(problem, engine, scaled=True)
+    As in a textbook in hertz, watts and seconds, or scaled: in fair shares of the band, full powers and
+    round times near the optimum. One variable per token.
+    """
+    cp = _cvxpy()
+    units = _Units(problem, scaled)
+    x, t = cp.Variable((problem.clients, problem.tokens), nonneg=True), cp.Variable(pos=True)
+    w, q = cp.Variable(problem.clients), cp.Variable(problem.clients)
+    kept = cp.sum(x, axis=1)
+    constraints = [
+        x <= t,
+        kept >= cp.multiply(problem.min_tokens, t),
+        units.rate(w, q) >= cp.multiply(units.nats, kept + problem.extra_tokens * t),
+        cp.sum(w) <= units.bandwidth,
+        q <= units.power,
+        q <= units.energy * t,
+    ]
+    program = cp.Problem(cp.Maximize(cp.sum(cp.multiply(units.importance, x))), constraints)
+    program.solve(solver=engine.upper())
+    return float(program.value) * units.ste
 
 
 def dinkelbach(problem: Problem, engine: str) -> float:
@@ -147,32 +162,12 @@ def relaxed(problem: Problem, engine: str) -> float:
 
 
 FORMS: Final[dict[str, Callable[[Problem, str], float]]] = {
-    "Charnes-Cooper, SI units": charnes_cooper_si,
-    "Charnes-Cooper, fair shares": charnes_cooper,
+    "Charnes-Cooper, SI units": partial(charnes_cooper, scaled=False),
+    "Charnes-Cooper, fair shares": partial(charnes_cooper, scaled=True),
     "Dinkelbach, fair shares": dinkelbach,
     "DQCP, fair shares": dqcp,
     "`relaxed`": relaxed,
 }
-
-
-def _charnes_cooper(problem: Problem, engine: str, scaled: bool) -> float:
-    """Divide by the round time: t = 1 / tau, x = t kept, w = bandwidth, q = power."""
-    cp = _cvxpy()
-    units = _Units(problem, scaled)
-    x, t = cp.Variable((problem.clients, problem.tokens), nonneg=True), cp.Variable(pos=True)
-    w, q = cp.Variable(problem.clients), cp.Variable(problem.clients)
-    kept = cp.sum(x, axis=1)
-    constraints = [
-        x <= t,
-        kept >= cp.multiply(problem.min_tokens, t),
-        units.rate(w, q) >= cp.multiply(units.nats, kept + problem.extra_tokens * t),
-        cp.sum(w) <= units.bandwidth,
-        q <= units.power,
-        q <= units.energy * t,
-    ]
-    program = cp.Problem(cp.Maximize(cp.sum(cp.multiply(units.importance, x))), constraints)
-    program.solve(solver=engine.upper())
-    return float(program.value) * units.ste
 
 
 def _ratio_model(problem: Problem, scaled: bool) -> tuple[Any, Any, list[Any], float]:
