@@ -27,7 +27,7 @@ def run(
     """Make the rows of all jobs that the file `rows.jsonl` in `output` does not have yet.
 
     Args:
-        jobs: what to run, from `Suite.jobs`.
+        jobs: what to run, from `plan`.
         output: folder, made when missing.
         workers: jobs at a time; with 1 they run in this process, which dies with a solver that crashes.
         backend: any joblib backend: loky, threading, sequential, multiprocessing, dask, ray, ...

@@ -85,7 +85,7 @@ STOREYS: dict[str, tuple[str, ...]] = {
     "models/cell": ("device", "fading", "mobility", "cell"),
     "models/vit": ("adapter", "backbone", "split", "tokens", "attention", "memory"),
     "benchmarks": ("paper_cell", "families", "rows", "job", "run", "versions", "suites", "report", "studies"),
-    "benchmarks/suites": ("suite", "named"),
+    "benchmarks/suites": ("suite", "named", "plan"),
     "benchmarks/report": (
         *("csv_text", "text_table", "drawing", "standing", "sentences", "tables", "pictures"),
         *("report", "archive", "page"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ...solver import UnknownNameError
 from .suite import Suite
 
 
@@ -89,6 +88,8 @@ def suites() -> tuple[Suite, ...]:
 
 def suite(name: str) -> Suite:
     """The suite of that name. Raises UnknownNameError."""
+    from ...solver import UnknownNameError  # loads numpy, which a command's help does without
+
     known = {entry.name: entry for entry in suites()}
     if name not in known:
         raise UnknownNameError(

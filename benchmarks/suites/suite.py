@@ -1,18 +1,10 @@
-"""A benchmark suite and the jobs it consists of."""
+"""A benchmark suite as data; loads no numerical library, so that a command's help can list suites."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
-
-from ...solver import OptionError, UnknownNameError, solvers
-from ...solver.checks import real_number, whole_number
-from ...solver.registry import lookup
-from ...solver.solver_text import parse_solver
-from ..families import families
-from ..job import Job
-from ..versions import versions_for
 
 
 @dataclass(frozen=True)
@@ -47,50 +39,3 @@ class Suite:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     largest: Mapping[str, int] = field(default_factory=dict)
     reference_gap: float | None = None
-
-    def jobs(self) -> list[Job]:
-        """All jobs, each once, smallest instances first, the solvers of one instance side by side.
-
-        Raises:
-            UnknownNameError, OptionError: a solver, option, family or limit is wrong.
-        """
-        chosen = [parse_solver(text) for text in self.solvers or [info.name for info in solvers()]]
-        names = self.families or families()
-        for name in names:
-            if name not in families():
-                known = ", ".join(families())
-                raise UnknownNameError("bench", f"family {name!r}", known, "Choose one of them")
-        whole_number("bench", "clients", min(self.clients, default=0), 1)
-        whole_number("bench", "seeds", self.seeds, 1)
-        whole_number("bench", "repeats", self.repeats, 1)
-        real_number("bench", "gap", self.gap)
-        if not self.time_limit_s > 0:  # inf is no limit
-            got = f"time_limit_s={self.time_limit_s!r}"
-            raise OptionError("bench", got, "a number > 0", "Pass a float")
-        versions = {name: versions_for(lookup(name)) for name, _ in chosen}
-        jobs = [
-            Job(
-                family=family_name,
-                clients=clients,
-                seed=seed,
-                overrides=self.overrides,
-                solver=solver,
-                options=options,
-                asked_gap=self.gap,
-                time_limit_s=self.time_limit_s,
-                repeats=self.repeats,
-                versions=versions[solver],
-            )
-            for clients in sorted(self.clients)
-            for family_name in names
-            for seed in range(self.seeds)
-            for solver, options in chosen
-            if clients <= self.largest.get(solver, clients)
-        ]
-        return list({job.key: job for job in jobs}.values())
-
-    def reference_jobs(self) -> list[Job]:
-        """`exact` at the reference gap; none without one. Raises as `jobs`."""
-        if self.reference_gap is None:
-            return []
-        return replace(self, solvers=("exact",), gap=self.reference_gap, repeats=1, largest={}).jobs()

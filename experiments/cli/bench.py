@@ -189,6 +189,7 @@ def bench(
     from ...benchmarks.report.standing import best_known, comparable, judge
     from ...benchmarks.report.tables import report_tables, summaries
     from ...benchmarks.suites import named
+    from ...benchmarks.suites.plan import plan, plan_reference
     from ...solver.files.file_access import write_atomically
     from ...solver.files.json_files import plain
     from ...solver.solver_text import parse_options
@@ -206,7 +207,7 @@ def bench(
     chosen = replace(
         named.suite(suite), **{name: value for name, value in given.items() if value is not None}
     )
-    competing, references = chosen.jobs(), chosen.reference_jobs()
+    competing, references = plan(chosen), plan_reference(chosen)
     folder = Path("results") / f"bench-{suite}" if output is None else output
     console, messages = Console(), Console(stderr=True)
     all_rows = _run([*competing, *references], folder, messages, workers=jobs, backend=backend, resume=resume)

@@ -12,6 +12,7 @@ from helpers.rows import SMALL
 from stsflora.benchmarks.job import TRACE_POINTS, fingerprint, run_job
 from stsflora.benchmarks.rows import read_rows
 from stsflora.benchmarks.run import run
+from stsflora.benchmarks.suites.plan import plan
 from stsflora.solver import (
     Allocation,
     Answer,
@@ -44,7 +45,7 @@ def temporary_solver():
 
 
 def test_rows_hold_what_was_found(tmp_path):
-    jobs = SMALL.jobs()
+    jobs = plan(SMALL)
     rows = run(jobs, tmp_path / "new" / "folder")
     assert {entry.key for entry in rows} == {job.key for job in jobs}
     assert read_rows(tmp_path / "new" / "folder" / "rows.jsonl") == rows
@@ -62,30 +63,30 @@ def test_rows_hold_what_was_found(tmp_path):
 
 
 def test_a_finished_job_is_not_run_again(tmp_path):
-    first = run(SMALL.jobs(), tmp_path)
+    first = run(plan(SMALL), tmp_path)
     seen = []
-    second = run(SMALL.jobs(), tmp_path, on_row=seen.append)
+    second = run(plan(SMALL), tmp_path, on_row=seen.append)
     assert second == first == seen
-    wider = run(replace(SMALL, seeds=3).jobs(), tmp_path)
+    wider = run(plan(replace(SMALL, seeds=3)), tmp_path)
     assert wider[: len(first)] == first
     assert len(wider) == len(first) + 4
 
 
 def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
-    complete = run(SMALL.jobs(), tmp_path)
+    complete = run(plan(SMALL), tmp_path)
     path = tmp_path / "rows.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:3]) + lines[3][:50])
-    resumed = run(SMALL.jobs(), tmp_path)
+    resumed = run(plan(SMALL), tmp_path)
     assert resumed[:3] == complete[:3]
     assert sorted(entry.key for entry in resumed) == sorted(entry.key for entry in complete)
     assert read_rows(path) == resumed
 
 
 def test_a_fresh_run_starts_anew(tmp_path):
-    run(SMALL.jobs(), tmp_path)
+    run(plan(SMALL), tmp_path)
     (tmp_path / "rows.jsonl").write_text("damaged\n")
-    assert len(run(SMALL.jobs(), tmp_path, resume=False)) == len(SMALL.jobs())
+    assert len(run(plan(SMALL), tmp_path, resume=False)) == len(plan(SMALL))
 
 
 @pytest.mark.parametrize("backend", ["sequential", "threading"])
@@ -95,7 +96,7 @@ def test_a_failing_solver_is_a_row_and_the_others_run_on(tmp_path, temporary_sol
         raise ZeroDivisionError("something small")
 
     temporary_solver("fragile", fragile)
-    jobs = replace(SMALL, solvers=("fragile", "equal"), families=("paper",)).jobs()
+    jobs = plan(replace(SMALL, solvers=("fragile", "equal"), families=("paper",)))
     rows = run(jobs, tmp_path, workers=2, backend=backend)
     assert sorted((entry.solver, entry.stop) for entry in rows) == [
         ("equal", "converged"),
@@ -119,7 +120,7 @@ def test_missing_packages_are_skips_with_the_remedy(tmp_path, temporary_solver):
 
     temporary_solver("absent", absent, needs=("no_such_package_here",), extra="convex")
     temporary_solver("absent_engine", absent_engine)
-    rows = run(replace(SMALL, solvers=("absent", "absent_engine"), families=("paper",)).jobs(), tmp_path)
+    rows = run(plan(replace(SMALL, solvers=("absent", "absent_engine"), families=("paper",))), tmp_path)
     assert {entry.stop for entry in rows} == {"skipped"}
     messages = {entry.solver: entry.message for entry in rows}
     assert 'pip install "stsflora[convex]"' in messages["absent"]
@@ -127,9 +128,7 @@ def test_missing_packages_are_skips_with_the_remedy(tmp_path, temporary_solver):
 
 
 def test_options_that_a_method_refuses_are_error_rows(tmp_path):
-    (entry,) = run(
-        replace(SMALL, solvers=("fixed:tokens=-3",), families=("paper",), seeds=1).jobs(), tmp_path
-    )
+    (entry,) = run(plan(replace(SMALL, solvers=("fixed:tokens=-3",), families=("paper",), seeds=1)), tmp_path)
     assert entry.stop == "error"
     assert "OptionError" in entry.message
 
@@ -143,7 +142,7 @@ def test_only_solve_is_timed_and_repeats_give_the_median(temporary_solver, monke
         return Answer(None)
 
     temporary_solver("counting", counting)
-    (job,) = replace(SMALL, solvers=("counting",), families=("paper",), seeds=1, repeats=5).jobs()
+    (job,) = plan(replace(SMALL, solvers=("counting",), families=("paper",), seeds=1, repeats=5))
     assert run_job(job).repeats == 5
     assert calls == [1, 2, 2, 2, 2, 2], "one client to warm up, then the instance"
 
@@ -158,7 +157,7 @@ def test_traces_are_thinned_to_their_ends(temporary_solver):
         return Answer(allocation, trace=points)
 
     temporary_solver("traced", traced)
-    (job,) = replace(SMALL, solvers=("traced",), families=("paper",), seeds=1).jobs()
+    (job,) = plan(replace(SMALL, solvers=("traced",), families=("paper",), seeds=1))
     trace = run_job(job).trace
     assert len(trace) == TRACE_POINTS
     assert trace[0] == (0.0, 0.0, math.inf)
@@ -167,7 +166,7 @@ def test_traces_are_thinned_to_their_ends(temporary_solver):
 
 def test_a_dying_process_is_a_row_and_the_others_run_on(tmp_path, monkeypatch):
     monkeypatch.setattr("stsflora.benchmarks.run.run_job", _die_on_full)
-    jobs = replace(SMALL, families=("paper",), seeds=1).jobs()
+    jobs = plan(replace(SMALL, families=("paper",), seeds=1))
     rows = run(jobs, tmp_path, workers=2)
     assert sorted(entry.key for entry in rows) == sorted(job.key for job in jobs)
     for entry in rows:
@@ -183,17 +182,17 @@ def _die_on_full(job):
 
 def test_every_process_backend_gives_the_same_rows(tmp_path):
     found = [
-        {entry.key: entry.ste for entry in run(SMALL.jobs(), tmp_path / backend, workers=2, backend=backend)}
+        {entry.key: entry.ste for entry in run(plan(SMALL), tmp_path / backend, workers=2, backend=backend)}
         for backend in ("loky", "threading", "multiprocessing")
     ]
     assert found[0] == found[1] == found[2]
-    assert len(found[0]) == len(SMALL.jobs())
+    assert len(found[0]) == len(plan(SMALL))
 
 
 @pytest.mark.parametrize(("workers", "backend"), [(0, "loky"), (2, "no_such_backend")])
 def test_wrong_backends_and_workers_write_nothing(tmp_path, workers, backend):
     with pytest.raises(OptionError, match="bench"):
-        run(SMALL.jobs(), tmp_path / "out", workers=workers, backend=backend)
+        run(plan(SMALL), tmp_path / "out", workers=workers, backend=backend)
     assert not (tmp_path / "out").exists()
 
 

@@ -18,6 +18,7 @@ from stsflora.benchmarks.report.standing import Standing, best_first, best_known
 from stsflora.benchmarks.report.text_table import share_text
 from stsflora.benchmarks.rows import Row
 from stsflora.benchmarks.suites.named import suite
+from stsflora.benchmarks.suites.plan import plan, plan_reference
 from stsflora.benchmarks.suites.suite import Suite
 from stsflora.experiments.cli.bench import main
 from stsflora.solver import FileFormatError, OptionError, solvers
@@ -199,10 +200,10 @@ def test_rows_without_a_feasible_instance_make_no_page(tmp_path):
 
 def test_the_suite_spares_a_solver_what_is_too_large_and_asks_references_for_more():
     small = Suite("small", "", solvers=("equal", "full"), families=("paper",), clients=(2, 3), seeds=1)
-    spared = replace(small, largest={"full": 2}).jobs()
+    spared = plan(replace(small, largest={"full": 2}))
     assert [(job.solver, job.clients) for job in spared] == [("equal", 2), ("full", 2), ("equal", 3)]
-    assert small.reference_jobs() == []
-    references = replace(small, reference_gap=1e-7, largest={"exact": 2}).reference_jobs()
+    assert plan_reference(small) == []
+    references = plan_reference(replace(small, reference_gap=1e-7, largest={"exact": 2}))
     assert [(job.solver, job.clients, job.asked_gap) for job in references] == [
         ("exact", 2, 1e-7),
         ("exact", 3, 1e-7),
@@ -210,7 +211,7 @@ def test_the_suite_spares_a_solver_what_is_too_large_and_asks_references_for_mor
 
 
 def test_the_report_suite_has_every_solver_family_and_twenty_seeds():
-    jobs = suite("report").jobs()
+    jobs = plan(suite("report"))
     assert {job.solver for job in jobs} == {info.name for info in solvers()}
     assert {job.clients for job in jobs if job.solver == "exact"} == {5, 20, 100, 1000}
     assert {job.seed for job in jobs} >= set(range(20))
