@@ -75,7 +75,7 @@ def engines(
                 for seed in range(seeds)
             ]
             good = sum(result.gap <= 1e-4 for result in results)
-            took_over = sum(bool(result.stats.get("stand_ins")) for result in results)
+            took_over = sum(bool(result.stats.get("fallbacks")) for result in results)
             programs = sum(result.stats.get("programs", 0) for result in results) / len(results)
             seconds = [result.seconds for result in results]
             largest = f"{max(result.gap for result in results):.1e}"
