@@ -1,4 +1,4 @@
-"""What a solver decides: tokens, bandwidth and power of every client."""
+"""Allocation: tokens, bandwidth and power of every client."""
 
 from __future__ import annotations
 
@@ -28,6 +28,13 @@ class Allocation:
     Raises:
         AllocationError: shapes differ, or a value is negative, fractional (tokens) or not finite.
             Limits of the problem are not checked here; `evaluate` measures them.
+
+    Example:
+        >>> import numpy as np
+        >>> from stsflora.solver import Allocation
+        >>> allocation = Allocation(tokens=[3, 7], bandwidth_hz=[4e5, 6e5], power_w=0.2 * np.ones(2))
+        >>> allocation.clients, int(allocation.tokens.sum())
+        (2, 10)
     """
 
     tokens: IntArray

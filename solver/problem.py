@@ -1,4 +1,4 @@
-"""The STE problem of one uplink round: data, checked once."""
+"""Problem: the data of one uplink round to allocate (maximise STE), checked once."""
 
 from __future__ import annotations
 
@@ -52,6 +52,22 @@ class Problem:
     `dataclasses.replace` makes a changed copy, checked anew.
 
     Cost: O(M N log N) time, one copy of `importance`.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from stsflora.solver import Problem
+        >>> problem = Problem(
+        ...     gain=[1e-9, 2e-10],
+        ...     importance=[[0.1, 0.6, 0.3], [0.5, 0.4, 0.1]],
+        ...     bits_per_token=1e6,
+        ...     bandwidth_hz=1e6,
+        ...     max_power_w=0.2,
+        ...     max_energy_j=1.0,
+        ... )
+        >>> problem.importance[0]
+        array([0.6, 0.3, 0.1])
+        >>> replace(problem, deadline_s=2.0).deadline_s
+        array([2., 2.])
     """
 
     gain: FloatArray

@@ -1,4 +1,4 @@
-"""`solve`: the one entry point; it checks the call, times the method and judges its answer."""
+"""`solve`, the one entry point: checks the call, times the method, re-scores and judges its answer."""
 
 from __future__ import annotations
 
@@ -59,6 +59,18 @@ def solve(
         FileFormatError: an option names a file that cannot be written.
         InfeasibleError, SolverFailedError: with `throw`; without, an infeasible instance or a failing engine
             is a result.
+
+    Example:
+        >>> from stsflora.benchmarks.families import family
+        >>> from stsflora.solver import solve
+        >>> problem = family("paper", clients=3, seed=0)
+        >>> result = solve(problem)
+        >>> result.quality, result.gap <= 1e-4, result.allocation.tokens
+        (<Quality.OPTIMAL: 'optimal'>, True, array([3, 7, 3]))
+        >>> solve(problem, "fixed", tokens=20).ste < result.ste
+        True
+        >>> solve(problem, start=result).stats["reoptimised"]
+        True
     """
     if not isinstance(problem, Problem):
         raise ProblemError(
