@@ -23,13 +23,13 @@ class Bracket:
         high: above it the function is negative; inf if unknown.
         longest: longest step.
         pace: while an end is open a step is at least this long, and doubles each time; 0 for no such rule.
-        bisect_every: bisect at every so many steps, so that the bracket shrinks whatever the function; 0
-        for never.
+        bisect_every: bisect at every so many steps, so that the bracket shrinks whatever the function;
+            0 for never.
 
     Example:
         >>> import math
         >>> bracket, x = Bracket(), 0.0
-        >>> for _ in range(8):
+        >>> for _ in range(12):
         ...     x = bracket.next(x, 4.0 - math.exp(x))
         >>> round(math.exp(x), 9)
         4.0
