@@ -11,10 +11,19 @@ Tested with timm 1.0.24 to 1.0.31. Relied on:
 
 from __future__ import annotations
 
-from timm.layers.attention import Attention as Attention
-from timm.models.vision_transformer import VisionTransformer as VisionTransformer
-from timm.models.vision_transformer import checkpoint_filter_fn
+from timm.layers.attention import Attention
+from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
+
+__all__ = [
+    "Attention",
+    "VisionTransformer",
+    "attention_of",
+    "embed",
+    "fit_weights",
+    "fuse_attention",
+    "split_heads",
+]
 
 
 def embed(vit: VisionTransformer, images: Tensor) -> Tensor:
