@@ -264,6 +264,7 @@ def _drawn(entry: Judged) -> float:
 
 
 def _points(look: Look) -> dict[str, Any]:
+    """A solver's look without line, for single runs."""
     return {**look, "linestyle": "", "markersize": 6, "alpha": 0.75, "markeredgewidth": 0}
 
 
@@ -310,6 +311,7 @@ def _panels(count: int, columns: int, inches: tuple[float, float]) -> tuple[Figu
 
 
 def _share_axis(axes: Axes) -> None:
+    """From 0 to 100 %."""
     axes.set_ylim(-3, 103)
     axes.yaxis.set_major_formatter("{x:g} %")
 

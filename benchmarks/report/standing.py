@@ -286,5 +286,6 @@ def performance_profile(judged: Iterable[Judged], ratios: Sequence[float]) -> di
 
 
 def _spread(figures: Iterable[float]) -> Spread:
+    """Median and largest of the figures that are defined."""
     defined = [figure for figure in figures if not math.isnan(figure)]
     return Spread(median(defined), max(defined)) if defined else Spread(math.nan, math.nan)
