@@ -256,7 +256,6 @@ def fading_sequence(clients: int, rounds: int, seed: int, correlation: float) ->
 
 
 def _fading_rounds(setting: Setting, rounds: int, correlation: float) -> Iterator[Problem]:
-    """The rounds of `fading_sequence`, whose arguments are checked before the first is asked for."""
     problem = paper(setting)
     yield problem
     clients = selected_clients(setting, paper_devices(setting))
@@ -272,7 +271,6 @@ def _fading_rounds(setting: Setting, rounds: int, correlation: float) -> Iterato
 
 
 def _setting(who: str, clients: int, seed: int, tokens: int) -> Setting:
-    """Checked arguments of a draw."""
     require_whole(who, "clients", clients)
     require_whole(who, "seed", seed, least=0)
     require_whole(who, "tokens", tokens)
