@@ -80,7 +80,10 @@ STOREYS: dict[str, tuple[str, ...]] = {
     "solver/conic": ("engines", "data", "program"),
     "solver/minlp": ("engines", "pieces", "entropy", "model", "process", "scip", "worker"),
     "solver/methods": ("exact", "alternating", "greedy", "relaxed", "minlp", "rules"),
-    "solver/allocator": ("channel_state", "utility", "client", "plan", "admission", "allocator"),
+    "solver/allocator": (
+        *("channel_state", "utility", "client", "conversion", "client_record", "validation"),
+        *("plan", "plan_problem", "admission", "allocator"),
+    ),
     "models": ("arguments", "cell", "data", "partition", "vit"),
     "models/cell": ("device", "fading", "mobility", "cell"),
     "models/vit": ("adapter", "backbone", "split", "tokens", "attention", "memory"),
