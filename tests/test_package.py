@@ -95,7 +95,8 @@ STOREYS: dict[str, tuple[str, ...]] = {
     "benchmarks/studies": ("convex_forms", "drop_in", "warm_start"),
     "experiments": ("finetune", "paper", "flower", "cli"),
     "experiments/finetune": (
-        *("config", "checkpoint", "device", "client_tokens", "client", "schemes", "uplink", "train"),
+        *("config", "checkpoint", "device", "client_tokens", "client", "training_steps", "schemes"),
+        *("run", "uplink", "client_pool", "train"),
         *("run_records", "report"),
     ),
     "experiments/paper": (

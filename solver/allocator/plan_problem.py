@@ -87,13 +87,13 @@ def plan_problem(
             f"{problem.clients}, one per row",
             "Name each once",
         )
-    rows, solver_seconds = np.arange(problem.clients), 0.0
+    served, solver_seconds = list(enumerate(ids)), 0.0
     dropped: list[Dropped] = []
 
     def drop(losses: Iterable[Loss]) -> None:
         for m, cause, reason in losses:
-            client = ids[rows[m]]
-            dropped.append(Dropped(int(rows[m]), client, cause, f"client {client!r}: {reason}"))
+            position, client = served[m]
+            dropped.append(Dropped(position, client, cause, f"client {client!r}: {reason}"))
 
     def empty(**others: Any) -> Plan:
         seconds = time.perf_counter() - started
@@ -101,24 +101,23 @@ def plan_problem(
 
     # 1. Solve, without those of whom a diagnosis proves that they cannot be served.
     while True:
-        first = _start(problem, [ids[row] for row in rows], start)
         result = solve(
             problem,
             solver,
             time_limit_s=left_s(time_limit_s, started),
             gap=gap,
             seed=seed,
-            start=first,
+            start=None if start is None else _start(problem, [client for _, client in served], start),
             **options,
         )
         solver_seconds += result.seconds
         if result.diagnosis is None:
             break
         drop(_infeasible(problem, result.diagnosis))
-        stays = np.delete(np.arange(problem.clients), result.diagnosis.clients)
-        if not stays.size:
+        stays = sorted(set(range(problem.clients)).difference(result.diagnosis.clients))
+        if not stays:
             return empty()
-        rows, problem = rows[stays], problem.subset(stays)
+        served, problem = [served[m] for m in stays], problem.subset(stays)
 
     # 2. Check what was found.
     answer, found, message = result, _found(result), result.message
@@ -143,14 +142,15 @@ def plan_problem(
     # 3. Grant it.
     allocation, evaluation = found
     if available_tokens is not None:
-        tokens = np.minimum(allocation.tokens, available_tokens[rows])
+        tokens = np.minimum(allocation.tokens, available_tokens[[position for position, _ in served]])
         if (tokens < allocation.tokens).any():  # uploads only get shorter by it
             allocation = Allocation(tokens, allocation.bandwidth_hz, allocation.power_w)
             evaluation = evaluate(problem, allocation)
     bound, quality = (math.inf, Quality.FEASIBLE) if broken else (result.bound, answer.quality)
     proved = relative_gap(evaluation.ste, bound) <= result.asked_gap
+    grants, losers = _grants(problem, allocation, evaluation), {m for m, *_ in broken}
     return Plan(
-        grants=_grants(problem, [ids[row] for row in rows], allocation, evaluation, {m for m, *_ in broken}),
+        grants={client: grants[m] for m, (_, client) in enumerate(served) if m not in losers},
         dropped=in_order(dropped),
         bound=bound,
         stop=result.stop,
@@ -169,9 +169,9 @@ def left_s(time_limit_s: float | None, started: float) -> float | None:
     return max(time_limit_s - (time.perf_counter() - started), LEAST_TIME_S)
 
 
-def _start(problem: Problem, ids: Sequence[ClientId], earlier: Plan | None) -> Allocation | None:
+def _start(problem: Problem, ids: Sequence[ClientId], earlier: Plan) -> Allocation | None:
     """The earlier plan for these clients; newcomers get median tokens, mean bandwidth and full power."""
-    known = [None if earlier is None else earlier.grants.get(client) for client in ids]
+    known = [earlier.grants.get(client) for client in ids]
     matched = [grant for grant in known if grant is not None]
     if not matched:
         return None
@@ -254,19 +254,10 @@ def _stand_in_message(result: Result, answer: Result) -> str:
     )
 
 
-def _grants(
-    problem: Problem,
-    ids: Sequence[ClientId],
-    allocation: Allocation,
-    evaluation: Evaluation,
-    without: set[int],
-) -> dict[ClientId, Grant]:
-    """Grants of an allocation by id, but for some rows."""
+def _grants(problem: Problem, allocation: Allocation, evaluation: Evaluation) -> list[Grant]:
+    """Row by row."""
     columns = (
         *(allocation.tokens, allocation.bandwidth_hz, allocation.power_w, evaluation.uplink_s),
         *(problem.overhead_s + evaluation.uplink_s, evaluation.energy_j, evaluation.retained),
     )
-    grants = map(Grant, *(column.tolist() for column in columns))
-    return {
-        client: grant for m, (client, grant) in enumerate(zip(ids, grants, strict=True)) if m not in without
-    }
+    return [Grant(*values) for values in zip(*(column.tolist() for column in columns), strict=True)]
