@@ -16,6 +16,7 @@ from ...models.vit.adapter import get_state, size_bits
 from ...solver import Grant, Plan, Problem, Quality
 from ...solver.allocator.plan_problem import plan_problem
 from ...solver.physics.uplink import payload_bits
+from ...solver.problem import FloatArray
 from .client_tokens import Offer
 from .run import Run
 from .training_steps import ClientBatch
@@ -25,7 +26,7 @@ NOTHING: Final = Grant(0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def plan_uplink(run: Run, cell_round: Round, offers: Mapping[int, Offer]) -> tuple[Plan, dict[int, str]]:
-    """Who sends what in a round, and who leaves the cell before it could.
+    """Who sends what in a round, and who leaves the cell before it could; offers come ascending.
 
     Simple rules may break a client's energy or deadline; that client is dropped, the others go on.
 
@@ -35,58 +36,58 @@ def plan_uplink(run: Run, cell_round: Round, offers: Mapping[int, Offer]) -> tup
     """
     config, scheme = run.config, run.scheme
     if scheme.sends == "nothing":
-        return replace(Plan.empty((), ""), grants=dict.fromkeys(sorted(offers), NOTHING)), {}
-    problem, ids, gone = round_problem(run, cell_round, offers)
-    if problem is None:
+        return replace(Plan.empty((), ""), grants=dict.fromkeys(offers, NOTHING)), {}
+    offers, gone = staying(run, cell_round, offers)
+    if not offers:
         return Plan.empty((), config.solver), gone
     settings: dict[str, Any] = {"seed": config.seed + cell_round.index, "on_violation": "drop"}
     if scheme.sends == "selected":
         settings |= {"solver": config.solver, "options": config.solver_options}
     plan = plan_one_by_one if scheme.one_by_one else plan_problem
-    return plan(problem, ids, **settings), gone
+    return plan(round_problem(run, cell_round, offers), list(offers), **settings), gone
 
 
-def round_problem(
+def staying(
     run: Run, cell_round: Round, offers: Mapping[int, Offer]
-) -> tuple[Problem | None, list[int], dict[int, str]]:
-    """The round's `Problem`, one row per client that stays long enough, their ids, and who does not.
+) -> tuple[dict[int, Offer], dict[int, str]]:
+    """Offers of the clients that stay in the cell longer than their forward pass takes, and who does not."""
+    left_s = cell_round.standing_s[list(offers)] - client_forward_s(run, offers)
+    stays = dict(zip(offers, (left_s > 0).tolist(), strict=True))
+    gone = "it leaves the cell before it could upload"
+    return (
+        {client: offer for client, offer in offers.items() if stays[client]},
+        {client: gone for client in offers if not stays[client]},
+    )
+
+
+def round_problem(run: Run, cell_round: Round, offers: Mapping[int, Offer]) -> Problem:
+    """The round's `Problem`, one row per offer.
 
     The importance is eq. 18 on the real tokens of the real batch. Schemes that send everything get
     K_min = N; one that sends its adapter sends one indivisible token.
     """
-    config, scheme, halves = run.config, run.scheme, run.context.halves
-    if not offers:
-        return None, [], {}
-    ids = np.array(sorted(offers))
-    batch = np.array([offers[client].samples for client in ids], dtype=np.float64)
-    forward = forward_s(batch * client_flop(run), run.cores[ids], run.clock_hz[ids])
-    left = cell_round.standing_s[ids] - forward
-    stays = left > 0
-    gone = {int(client): "it leaves the cell before it could upload" for client in ids[~stays]}
-    if not stays.any():
-        return None, [], gone
-    ids, batch, forward, left = ids[stays], batch[stays], forward[stays], left[stays]
-    if scheme.sends == "adapter":
+    config, halves, ids = run.config, run.context.halves, list(offers)
+    forward = client_forward_s(run, offers)
+    if run.scheme.sends == "adapter":
         importance = np.ones((len(ids), 1))
         bits = np.full(len(ids), float(size_bits(get_state(run.context.model))))
         least, extra = 1, 0
     else:
-        importance = np.stack([offers[client].importance for client in ids])
-        bits = batch * halves.width * config.bits_per_element
+        importance = np.stack([offer.importance for offer in offers.values()])
+        bits = samples_of(offers) * halves.width * config.bits_per_element
         least, extra = run.min_tokens, run.extra_tokens
-    problem = Problem(
+    return Problem(
         gain=cell_round.gain[ids],
         importance=importance,
         bits_per_token=bits,
         bandwidth_hz=config.bandwidth_hz,
         max_power_w=config.max_power_w,
         max_energy_j=config.max_energy_j,
-        deadline_s=left,
+        deadline_s=cell_round.standing_s[ids] - forward,
         overhead_s=forward if config.count_forward else 0.0,
         min_tokens=least,
         extra_tokens=extra,
     )
-    return problem, ids.tolist(), gone
 
 
 def plan_one_by_one(problem: Problem, ids: Sequence[int], **settings: Any) -> Plan:
@@ -123,9 +124,14 @@ def token_bytes(run: Run, batches: Sequence[ClientBatch], plan: Plan) -> int:
     return round(float(bits.sum()) / 8)
 
 
-def client_flop(run: Run) -> float:
-    """FLOP of what one client runs forward for one image before it uploads."""
-    halves = run.context.halves
+def samples_of(offers: Mapping[int, Offer]) -> FloatArray:
+    """(M,) images in each client's batch."""
+    return np.array([offer.samples for offer in offers.values()], dtype=np.float64)
+
+
+def client_forward_s(run: Run, offers: Mapping[int, Offer]) -> FloatArray:
+    """(M,) time of each client's forward pass over its batch, s."""
+    halves, ids = run.context.halves, list(offers)
     pixels = run.context.images.size_px // halves.grid[0]
     shape = Architecture(halves.width, halves.patches, pixels, prefix_tokens=halves.prefix_tokens)
-    return shape.client_flop(halves.cut)
+    return forward_s(samples_of(offers) * shape.client_flop(halves.cut), run.cores[ids], run.clock_hz[ids])

@@ -27,7 +27,7 @@ from stsflora.experiments.finetune.report import labels, results_table
 from stsflora.experiments.finetune.run import prepare
 from stsflora.experiments.finetune.run_records import reached
 from stsflora.experiments.finetune.train import CHECKPOINT, TrainingError, finetune
-from stsflora.experiments.finetune.uplink import round_problem
+from stsflora.experiments.finetune.uplink import round_problem, staying
 from stsflora.models.vit.backbone import small_vit
 from stsflora.solver import (
     FileFormatError,
@@ -94,8 +94,9 @@ def test_the_problem_carries_the_real_importances(cache):
     cell_round = next(train.simulate(train.Cell(), 4, 1, 0))
     offers, silent = local_clients(run).offers(0, range(4))
     assert silent == {}
-    problem, clients, gone = round_problem(run, cell_round, offers)
-    assert (clients, gone) == ([0, 1, 2, 3], {})
+    assert list(offers) == [0, 1, 2, 3]
+    assert staying(run, cell_round, offers) == (offers, {})
+    problem = round_problem(run, cell_round, offers)
     scores = run.train_tokens.scores[draw_batch(run.parts[2], config, 0, 2)].numpy().astype(np.float64)
     expected = np.sort(scores, axis=1)[:, ::-1].sum(axis=0)
     np.testing.assert_allclose(problem.importance[2], expected, rtol=1e-12)
