@@ -36,10 +36,10 @@ def plan_uplink(run: Run, cell_round: Round, offers: Mapping[int, Offer]) -> tup
     """
     config, scheme = run.config, run.scheme
     if scheme.sends == "nothing":
-        return replace(Plan.empty((), ""), grants=dict.fromkeys(offers, NOTHING)), {}
+        return Plan(solver="", grants=dict.fromkeys(offers, NOTHING)), {}
     offers, gone = staying(run, cell_round, offers)
     if not offers:
-        return Plan.empty((), config.solver), gone
+        return Plan(solver=config.solver), gone
     settings: dict[str, Any] = {"seed": config.seed + cell_round.index, "on_violation": "drop"}
     if scheme.sends == "selected":
         settings |= {"solver": config.solver, "options": config.solver_options}

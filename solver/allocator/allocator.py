@@ -18,7 +18,7 @@ from ..units import THERMAL_NOISE_W_PER_HZ
 from .admission import validate_clients
 from .client import Client, ClientId
 from .client_record import build_problem
-from .plan import Plan, in_order
+from .plan import Plan
 from .plan_problem import LEAST_TIME_S, left_s, plan_problem
 
 
@@ -120,7 +120,7 @@ class Allocator:
             strict=self.strict,
         )
         if not records:
-            return Plan.empty(dropped, self.solver, seconds=time.perf_counter() - started)
+            return Plan(solver=self.solver, dropped=tuple(dropped), seconds=time.perf_counter() - started)
         problem = build_problem(records, self.bandwidth_hz, self.noise_w_per_hz, self.extra_tokens)
         plan = plan_problem(
             problem,
@@ -134,4 +134,4 @@ class Allocator:
             available_tokens=np.array([record.importance.size for record in records]),
         )
         dropped += [client._replace(position=records[client.position].position) for client in plan.dropped]
-        return replace(plan, dropped=in_order(dropped), seconds=time.perf_counter() - started)
+        return replace(plan, dropped=tuple(dropped), seconds=time.perf_counter() - started)

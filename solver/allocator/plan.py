@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -54,22 +54,17 @@ class Dropped(NamedTuple):
     reason: str
 
 
-def in_order(dropped: Iterable[Dropped]) -> tuple[Dropped, ...]:
-    """Clients that were dropped, by position."""
-    return tuple(sorted(dropped, key=lambda client: client.position))
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Plan:
-    """One round's allocation, feasible for the clients it grants.
+    """One round's allocation, feasible for the clients it grants; by default that of a round without clients.
 
     Attributes:
+        solver: whose allocation this is: the solver asked for or, where that failed, its stand-in.
         grants: by client id, in the order given; empty when there is nobody to serve.
         dropped: the others, in the order given.
         bound: proved upper bound on `ste` for the clients granted, 1/s; inf when none was proved.
         stop: why the solver ended.
         quality: what the plan is worth: optimal, stationary, feasible; none when nothing feasible was found.
-        solver: whose allocation this is: the solver asked for or, where that failed, its stand-in.
         seconds: wall time of making it.
         solver_seconds: the solvers' share of it.
         message: what went wrong, empty otherwise.
@@ -80,14 +75,14 @@ class Plan:
         gap: bound / ste - 1; inf without a bound.
     """
 
-    grants: Mapping[ClientId, Grant]
-    dropped: tuple[Dropped, ...]
-    bound: float
-    stop: Stop
-    quality: Quality
     solver: str
-    seconds: float
-    solver_seconds: float
+    grants: Mapping[ClientId, Grant] = field(default_factory=dict)
+    dropped: tuple[Dropped, ...] = ()
+    bound: float = 0.0
+    stop: Stop = Stop.CONVERGED
+    quality: Quality = Quality.OPTIMAL
+    seconds: float = 0.0
+    solver_seconds: float = 0.0
     message: str = ""
     retained: float = field(init=False)
     energy_j: float = field(init=False)
@@ -102,34 +97,10 @@ class Plan:
         ste = retained / round_s if round_s > 0 else 0.0
         gap = 0.0 if self.bound <= ste else relative_gap(ste, self.bound)
         energy_j = float(np.sum([grant.energy_j for grant in grants]))
+        dropped = tuple(sorted(self.dropped, key=lambda client: client.position))
         figures = {"retained": retained, "energy_j": energy_j, "round_s": round_s, "ste": ste, "gap": gap}
-        for name, value in figures.items():
+        for name, value in {**figures, "dropped": dropped}.items():
             object.__setattr__(self, name, value)
-
-    @classmethod
-    def empty(
-        cls,
-        dropped: Iterable[Dropped],
-        solver: str,
-        *,
-        failed: bool = False,
-        stop: Stop = Stop.CONVERGED,
-        seconds: float = 0.0,
-        solver_seconds: float = 0.0,
-        message: str = "",
-    ) -> Plan:
-        """The plan that grants nothing: optimal where nobody can be served, of no quality if it `failed`."""
-        return cls(
-            grants={},
-            dropped=in_order(dropped),
-            bound=math.inf if failed else 0.0,
-            stop=stop,
-            quality=Quality.NONE if failed else Quality.OPTIMAL,
-            solver=solver,
-            seconds=seconds,
-            solver_seconds=solver_seconds,
-            message=message,
-        )
 
     def without(self, lost: Container[ClientId]) -> Plan:
         """What is left of it when some clients' uploads do not arrive: nothing is proved of the rest.

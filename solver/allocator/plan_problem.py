@@ -19,7 +19,7 @@ from ..result import Diagnosis, Quality, Result, relative_gap
 from ..solve import solve
 from ..tolerances import FEASIBILITY
 from .client import ClientId
-from .plan import Dropped, Grant, Plan, in_order
+from .plan import Dropped, Grant, Plan
 
 STAND_IN: Final = "shi"
 """The rule whose allocation is granted when the solver has no feasible one: it needs no engine, and its first
@@ -95,9 +95,12 @@ def plan_problem(
             position, client = served[m]
             dropped.append(Dropped(position, client, cause, f"client {client!r}: {reason}"))
 
-    def empty(**others: Any) -> Plan:
+    def plan(**found: Any) -> Plan:
         seconds = time.perf_counter() - started
-        return Plan.empty(dropped, solver, seconds=seconds, solver_seconds=solver_seconds, **others)
+        return Plan(dropped=tuple(dropped), seconds=seconds, solver_seconds=solver_seconds, **found)
+
+    def failed(message: str) -> Plan:
+        return plan(solver=solver, bound=math.inf, stop=result.stop, quality=Quality.NONE, message=message)
 
     # 1. Solve, without those of whom a diagnosis proves that they cannot be served.
     while True:
@@ -116,7 +119,7 @@ def plan_problem(
         drop(_infeasible(problem, result.diagnosis))
         stays = sorted(set(range(problem.clients)).difference(result.diagnosis.clients))
         if not stays:
-            return empty()
+            return plan(solver=solver)
         served, problem = [served[m] for m in stays], problem.subset(stays)
 
     # 2. Check what was found.
@@ -134,10 +137,10 @@ def plan_problem(
         found, message = _found(answer), _stand_in_message(result, answer)
         if found is None or not found[1].feasible:
             drop((m, "solver", message) for m in range(problem.clients))
-            return empty(failed=True, stop=result.stop, message=message)
+            return failed(message)
     drop(broken)
     if len(broken) == problem.clients:
-        return empty(failed=True, stop=result.stop, message=message)
+        return failed(message)
 
     # 3. Grant it.
     allocation, evaluation = found
@@ -149,15 +152,12 @@ def plan_problem(
     bound, quality = (math.inf, Quality.FEASIBLE) if broken else (result.bound, answer.quality)
     proved = relative_gap(evaluation.ste, bound) <= result.asked_gap
     grants, losers = _grants(problem, allocation, evaluation), {m for m, *_ in broken}
-    return Plan(
+    return plan(
+        solver=answer.solver,
         grants={client: grants[m] for m, (_, client) in enumerate(served) if m not in losers},
-        dropped=in_order(dropped),
         bound=bound,
         stop=result.stop,
         quality=Quality.OPTIMAL if proved else quality,
-        solver=answer.solver,
-        seconds=time.perf_counter() - started,
-        solver_seconds=solver_seconds,
         message=message,
     )
 
