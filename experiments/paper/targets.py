@@ -32,7 +32,7 @@ from .tables import (
 )
 
 if TYPE_CHECKING:
-    from ..finetune.train import Run
+    from ..finetune.run import Run
     from .pictures import Pictures
 
 SHARED: Final = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
