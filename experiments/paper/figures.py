@@ -97,6 +97,14 @@ def cell_round(
     return replace(cell_problem(setting), **fields)
 
 
+def cell_rounds(attention: Attention, seeds: int, metric: str, **changes: Any) -> list[Problem]:
+    """Rounds of `CLIENTS` clients, one per seed, with that attention; other arguments as of `cell_round`."""
+    return [
+        cell_round(CLIENTS, seed, attention.importance(CLIENTS, seed), metric=metric, **changes)
+        for seed in range(seeds)
+    ]
+
+
 def setting_text(attention: Attention, seeds: int) -> str:
     """The paragraph that all these figures share."""
     return (

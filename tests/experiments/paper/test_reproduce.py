@@ -26,16 +26,25 @@ from safetensors.torch import save_file
 
 from stsflora.experiments.cli.finetune import main
 from stsflora.experiments.finetune.run_records import FinishedRun, committed, from_csv
-from stsflora.experiments.paper import reproduce as core
-from stsflora.experiments.paper import tables
+from stsflora.experiments.paper.comparison import (
+    VALUES,
+    Claim,
+    OurValue,
+    PaperValue,
+    compare,
+    judge,
+    paper_values,
+    statement_table,
+)
 from stsflora.experiments.paper.figure6 import evenness_for_peak, figure6, fixed_time_for_peak, peak_of
 from stsflora.experiments.paper.figure8 import figure8a, figure8b, figure8c
 from stsflora.experiments.paper.figure9 import figure9
 from stsflora.experiments.paper.figure10 import accuracy_configs, figure10
 from stsflora.experiments.paper.figures import UPLOAD, WHOLE, Attention, cell_round, drawn_attention
 from stsflora.experiments.paper.pictures import Pictures
-from stsflora.experiments.paper.reproduce import Compared, PaperValue, Statement, paper_values
-from stsflora.experiments.paper.targets import TARGETS, Settings
+from stsflora.experiments.paper.table1 import BACKBONES, Table1Cell, cells, table1
+from stsflora.experiments.paper.table2 import table2
+from stsflora.experiments.paper.targets import TARGETS, ReproductionSettings
 from stsflora.experiments.paper.targets import reproduce as make
 from stsflora.models.cell.device import Architecture, block_activation_bytes
 from stsflora.models.data import Images
@@ -78,7 +87,7 @@ def never(configs):
 
 
 def test_every_value_has_a_place_a_number_and_a_grade():
-    entries = json.loads(core.VALUES.read_text())["values"]
+    entries = json.loads(VALUES.read_text())["values"]
     assert {entry["place"] for entry in entries} == set(TARGETS) - {"fig8c", "fig9"}  # those give no number
     assert all(set(entry) == {"place", "row", "column", "value", "unit", "grade"} for entry in entries)
     assert sum(len(paper_values(place)) for place in TARGETS) == len(entries)
@@ -130,15 +139,16 @@ def test_a_value_given_twice_is_refused(tmp_path):
     ],
 )
 def test_agreement(ours, grade, allowed, at_most, verdict):
-    paper = PaperValue("fig6", "r", "c", 100.0, "s", grade)
-    entry = Compared("r", "c", "s", ours, paper, allowed, at_most=at_most)
-    assert entry.verdict == verdict
-    assert entry.agrees == {"yes": True, "no": False}.get(verdict)
+    values = {("r", "c"): PaperValue("fig6", "r", "c", 100.0, "s", grade)}
+    ours = OurValue(("r", "c"), ours, same_setting=allowed is not None)
+    (entry,) = compare(values, [ours], lambda paper: allowed, at_most=at_most)
+    assert (entry["agrees"], entry["unit"], entry["paper"]) == (verdict, "s", 100.0)
 
 
 def test_without_a_reference_nothing_is_judged():
-    entry = Compared("r", "c", "s", 1.0)
-    assert (entry.agrees, entry.difference, entry.verdict) == (None, None, "no reference")
+    values = {("r", "c"): PaperValue("fig6", "r", "c", 100.0, "s", "A")}
+    (entry,) = compare(values, [OurValue(("other", "c"), 1.0)], lambda paper: 1.0)
+    assert (entry["difference"], entry["agrees"], entry["unit"]) == (None, "no reference", "s")
 
 
 # Table I
@@ -147,7 +157,7 @@ RUN = FinishedRun("flowers102", "vit_tiny_patch16_224", "dirichlet", "sflora", c
 
 
 def filled(runs):
-    report = tables.table1(runs)
+    report = table1(runs)
     return {
         (row["dataset"], row["backbone"], row["partition"], row["scheme"]): row["top1"]
         for row in report.data
@@ -156,10 +166,10 @@ def filled(runs):
 
 
 def test_an_empty_table_says_so_everywhere():
-    report = tables.table1([])
+    report = table1([])
     assert len(report.data) == 3 * 4 * 2 * 6
     assert {row["top1"] for row in report.data} == {"not run here"}
-    assert {entry.verdict for entry in report.compared} == {"not run here"}
+    assert {entry["agrees"] for entry in report.compared} == {"not run here"}
     assert report.statements == []
 
 
@@ -192,7 +202,7 @@ def test_runs_of_other_settings_fill_nothing(change):
 def test_only_the_papers_backbone_and_partition_are_judged_by_number():
     base = replace(RUN, model="vit_base_patch16_224", top1=0.98)
     verdicts = {
-        partition: {entry.verdict for entry in tables.table1([replace(base, partition=partition)]).compared}
+        partition: {entry["agrees"] for entry in table1([replace(base, partition=partition)]).compared}
         for partition in ("dirichlet", "iid")
     }
     assert verdicts == {"dirichlet": {"yes", "not run here"}, "iid": {"another setting", "not run here"}}
@@ -204,7 +214,7 @@ def test_the_order_of_schemes_is_judged():
         replace(RUN, method=scheme, top1=value, solver="exact", measure="attention", merge="attention")
         for scheme, value in top1.items()
     ]
-    found = {entry.text.split(" (")[0]: entry.holds for entry in tables.table1(runs).statements}
+    found = {entry.text.split(" (")[0]: entry.holds for entry in table1(runs).statements}
     assert found == {
         "SplitLoRA, SFLora and Full are not below ST-SFLora": True,  # within a point
         "ST-SFLora is far above FedLoRA": False,
@@ -212,11 +222,11 @@ def test_the_order_of_schemes_is_judged():
 
 
 def test_every_cell_has_a_run(tmp_path):
-    configs = [cell.config(tmp_path / cell.dataset, None, 3, 1) for cell in tables.cells()]
+    configs = [cell.config(tmp_path / cell.dataset, None, 3, 1) for cell in cells()]
     assert len({json.dumps(config.as_dict()) for config in configs}) == len(configs) == 144
-    assert {config.model for config in configs} == set(tables.BACKBONES.values())
+    assert {config.model for config in configs} == set(BACKBONES.values())
     with pytest.raises(UnknownNameError, match=r"backbone 'vit_huge'.*vit_base"):
-        tables.Cell("cub200", "vit_huge", "iid", "sflora")
+        Table1Cell("cub200", "vit_huge", "iid", "sflora")
 
 
 def test_results_that_come_with_the_toolkit_are_read():
@@ -244,10 +254,10 @@ def test_malformed_results_are_refused(tmp_path, text, message):
 
 
 def test_traffic_is_within_one_percent_of_the_paper():
-    report = tables.table2({})
-    traffic = [entry for entry in report.compared if entry.unit == "MB" and entry.paper is not None]
+    report = table2({})
+    traffic = [entry for entry in report.compared if entry["unit"] == "MB" and entry["paper"] is not None]
     assert len(traffic) == 16
-    assert {entry.verdict for entry in traffic} == {"yes"}
+    assert {entry["agrees"] for entry in traffic} == {"yes"}
 
 
 def test_measured_memory_stands_beside_the_paper():
@@ -257,9 +267,9 @@ def test_measured_memory_stands_beside_the_paper():
         scheme: {"whole GPU, fused attention": size * gib, "other": gib} for scheme, size in sizes.items()
     }
     found = [
-        (entry.row, entry.ours, entry.verdict)
-        for entry in tables.table2(measured).compared
-        if entry.note == "whole GPU, fused attention"
+        (entry["row"], entry["ours"], entry["agrees"])
+        for entry in table2(measured).compared
+        if entry["note"] == "whole GPU, fused attention"
     ]
     assert found[0] == ("LocalLoRA", pytest.approx(8.5), "yes")
     assert found[2] == ("SplitLoRA", pytest.approx(3.0), "no")
@@ -346,9 +356,9 @@ def test_figure_6_says_where_the_peak_is():
         for row in report.data
         if row["clients"] == 10 and row["metric"] == UPLOAD
     )
-    compared = {(entry.row, entry.column): entry for entry in report.compared}
-    assert compared["10 clients", "peak by upload time"].ours == best[1]
-    assert compared["10 clients", "STE there, upload time"].verdict == "grade C, not judged"
+    compared = {(entry["row"], entry["column"]): entry for entry in report.compared}
+    assert compared["10 clients", "peak by upload time"]["ours"] == best[1]
+    assert compared["10 clients", "STE there, upload time"]["agrees"] == "grade C, not judged"
     assert report.figure is not None
 
 
@@ -370,7 +380,7 @@ def test_the_loop_stays_below_the_certified_optimum_and_never_falls(attention):
         ste = [row["ste_per_s"] for row in rows]
         assert ste == sorted(ste)
         assert ste[-1] <= rows[0]["certified_bound_per_s"] * (1 + 1e-9)
-    assert {entry.paper.value for entry in report.compared} == {5}
+    assert {entry["paper"] for entry in report.compared} == {5}
 
 
 def test_holding_a_block_is_told_as_a_share_of_the_optimum(attention):
@@ -380,7 +390,7 @@ def test_holding_a_block_is_told_as_a_share_of_the_optimum(attention):
         row["variant"]: row["share_of_optimum_percent"] for row in report.data if row["metric"] == UPLOAD
     }
     assert by_variant["without token selection"] < by_variant["all three optimised"]
-    assert {entry.verdict for entry in report.compared} == {"grade C, not judged"}
+    assert {entry["agrees"] for entry in report.compared} == {"grade C, not judged"}
     paper = {row["paper_grade_c_share_of_its_best_percent"] for row in report.data}
     assert paper == {100.0, 100 * 40.5 / 43.45, 100 * 38.1 / 43.45, 100 * 35.2 / 43.45}
 
@@ -388,7 +398,7 @@ def test_holding_a_block_is_told_as_a_share_of_the_optimum(attention):
 def test_tokens_against_limits(attention):
     report = figure8c(attention, seeds=1, points=2)
     assert len(report.data) == len(report.statements) * 2 == 16
-    assert all(row["mean_tokens"] is None or 64 <= row["mean_tokens"] <= 196 for row in report.data)
+    assert all(np.isnan(row["mean_tokens"]) or 64 <= row["mean_tokens"] <= 196 for row in report.data)
 
 
 # Figures 9 and 10
@@ -434,9 +444,9 @@ def test_accuracy_against_k_is_judged_for_both_tests():
     ]
     report = figure10(runs)
     assert [entry.holds for entry in report.statements] == [True, False, False, True]
-    compared = {entry.column: entry for entry in report.compared}
-    assert compared["near all tokens from K, all tokens at test"].ours == 160
-    assert compared["near all tokens from K, K at test"].verdict == "yes"
+    compared = {entry["column"]: entry for entry in report.compared}
+    assert compared["near all tokens from K, all tokens at test"]["ours"] == 160
+    assert compared["near all tokens from K, K at test"]["agrees"] == "yes"
     assert {row["tokens"]: row["seeds"] for row in report.data} == {64: 1, 128: 2, 160: 1}
 
 
@@ -488,7 +498,7 @@ def test_json_and_csv_carry_the_same_numbers(tmp_path, run):
     with (tmp_path / "table1.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [row["agrees"] for row in rows] == [entry["agrees"] for entry in printed["compared"]]
-    assert [row["paper"] for row in rows] == [str(entry["paper"]["value"]) for entry in printed["compared"]]
+    assert [row["paper"] for row in rows] == [str(entry["paper"]) for entry in printed["compared"]]
     assert {"A", "B"} == {row["grade"] for row in rows}
 
 
@@ -520,7 +530,7 @@ def test_a_cell_of_table_1_is_run_by_name(tmp_path):
 
     folder = tmp_path / "cub200"
     folder.mkdir()
-    settings = Settings(
+    settings = ReproductionSettings(
         data=str(folder),
         dataset="cub200",
         backbone="vit_large",
@@ -535,7 +545,7 @@ def test_a_cell_of_table_1_is_run_by_name(tmp_path):
 
 
 def test_settings_that_are_published_name_no_folder_of_this_machine(tmp_path):
-    settings = Settings(
+    settings = ReproductionSettings(
         data=str(tmp_path / "flowers102"), weights=tmp_path / "vit.safetensors", cache=tmp_path
     )
     published = settings.as_dict()
@@ -544,7 +554,7 @@ def test_settings_that_are_published_name_no_folder_of_this_machine(tmp_path):
 
 
 def test_drawn_attention_serves_where_there_are_no_images(cache):
-    report = make("fig8b", Settings(quick=True, data="digits", cache=cache), never)
+    report = make("fig8b", ReproductionSettings(quick=True, data="digits", cache=cache), never)
     assert "no images were at hand" in report.setting
 
 
@@ -570,8 +580,17 @@ def test_an_installed_copy_has_the_values_and_the_results():
 
 
 def test_statements_say_what_they_found():
-    table = core.statement_table([Statement("It holds.", "A", None, "nothing")])
-    assert table.lines == (("It holds.", "A", "not judged", "nothing"),)
+    claims = [
+        Claim("{what} holds.", "A", lambda found: found["yes"], "{seen} of it"),
+        Claim("More.", "B", lambda found: found["more"], "{more}", needs=("more",)),
+    ]
+    found = judge(claims, [{"what": "It", "yes": None, "seen": 0}, {"what": "That", "yes": False, "seen": 2}])
+    assert statement_table(found).lines == (
+        ("It holds.", "A", "not judged", "0 of it"),
+        ("That holds.", "A", "does not hold", "2 of it"),
+    )
+    (more,) = judge(claims[1:], [{"more": True}, {"more": None}])
+    assert (more.text, more.verdict) == ("More.", "holds")
 
 
 def test_importance_is_of_whole_batches():
