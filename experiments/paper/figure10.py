@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import pairwise
 from statistics import mean
 from typing import TYPE_CHECKING, Any, Final
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from ...benchmarks.report.drawing import REFERENCE, canvas, legend_below, lines, looks
+from ...benchmarks.report.text_table import TextTable
 from ..finetune.config import SELECTING, SMALL, Config
 from ..finetune.run_records import FinishedRun
 from .comparison import Claim, OurValue, Statement, compare, judge, paper_values
@@ -74,12 +76,15 @@ def accuracy_configs(base: Config, counts: Sequence[int]) -> dict[str, Config]:
 
 def figure10(runs: Sequence[FinishedRun]) -> Report:
     """Accuracy against K, from finished runs of ST-SFLora with a common K; means over seeds in %."""
-    usable = [run for run in runs if run.top1 is not None and run.cut in {None, CUT}]
+    usable = [
+        {**asdict(run), "series": f"{run.data}, {run.model.removesuffix('_patch16_224')}, {run.partition}"}
+        for run in runs
+        if run.top1 is not None and run.cut in {None, CUT}
+    ]
     rows = _rows(usable)
-    full = {
-        name: 100 * mean(run.top1 or 0.0 for run in group) for name, group in _by_series(usable, FULL).items()
-    }
-    photographs = {_series(run) for run in usable if run.model != SMALL}  # of the paper's 196 tokens
+    photographs = {run["series"] for run in usable if run["model"] != SMALL}  # of the paper's 196 tokens
+    whole = grouped((run for run in usable if run["method"] == FULL), "series")
+    full = {name: 100 * mean(run["top1"] for run in group) for (name,), group in whole.items()}
     paper = paper_values("fig10")
     low, high = (int(paper["accuracy rises", name].value) for name in ("from K", "to K"))
     near = int(paper["near all tokens", "from K"].value)
@@ -96,7 +101,9 @@ def figure10(runs: Sequence[FinishedRun]) -> Report:
             results[-1]["rising"] = list(inside.values())
             results[-1]["told"] = ", ".join(f"K = {count} {value:.1f} %" for count, value in inside.items())
         if level is not None:
-            least = min((count for count, value in top1.items() if value >= level - NEAR), default=None)
+            least = min(
+                (float(count) for count, value in top1.items() if value >= level - NEAR), default=None
+            )
             label = (name, f"near all tokens from K, {test}")
             note = f"within {NEAR:g} point, of the K that were run"
             ours.append(OurValue(("near all tokens", "from K"), least, label, note))
@@ -110,50 +117,38 @@ def figure10(runs: Sequence[FinishedRun]) -> Report:
         ),
         compared=compare(paper, ours, lambda value: 0.0, at_most=True),
         statements=judge(CLAIMS, results) or [NOT_JUDGED],
-        tables=[
-            pivot_table(_title(name, full), group, "tokens", "test", _cell_text)
-            for (name,), group in grouped(rows, "series").items()
-        ],
+        tables=[_table(name, group, full.get(name)) for (name,), group in grouped(rows, "series").items()],
         data=rows,
         figure=_draw(rows, full, photographs) if rows else None,
     )
 
 
-def _title(series: str, full: Mapping[str, float]) -> str:
-    return series + (f"; {SCHEMES[FULL]} {full[series]:.1f} %" if series in full else "")
-
-
-def _cell_text(row: Record) -> str:
-    return f"{row['top1_percent']:.1f} %" + (f" ({row['seeds']} seeds)" if row["seeds"] > 1 else "")
-
-
-def _series(run: FinishedRun) -> str:
-    return ", ".join((run.data, run.model.removesuffix("_patch16_224"), run.partition))
-
-
-def _by_series(runs: Sequence[FinishedRun], method: str) -> dict[str, list[FinishedRun]]:
-    found: dict[str, list[FinishedRun]] = {}
-    for run in runs:
-        if run.method == method:
-            found.setdefault(_series(run), []).append(run)
-    return found
-
-
-def _rows(runs: Sequence[FinishedRun]) -> list[Record]:
-    """Of data sets, models and partitions with two K or more."""
-    merges = ("attention", "attention")
-    plain = [run for run in runs if (run.measure, run.merge) == merges and run.solver.startswith(FIXED)]
+def _rows(runs: Sequence[Record]) -> list[Record]:
+    """Means over seeds by series, test and K, of series with two K or more."""
+    plain = [
+        {**run, "tokens": int(run["solver"].removeprefix(FIXED))}
+        for run in runs
+        if run["method"] == SELECTING
+        and run["solver"].startswith(FIXED)
+        and (run["measure"], run["merge"]) == ("attention", "attention")
+    ]
     found: list[tuple[Any, ...]] = []
-    for name, group in _by_series(plain, SELECTING).items():
-        by_count: dict[int, list[FinishedRun]] = {}
-        for run in group:
-            by_count.setdefault(int(run.solver.removeprefix(FIXED)), []).append(run)
+    for (name,), group in grouped(plain, "series").items():
+        by_count = sorted(grouped(group, "tokens").items())
         for test, field in TESTS.items() if len(by_count) > 1 else ():
-            for count, repeated in sorted(by_count.items()):
-                known = [value for run in repeated if (value := getattr(run, field)) is not None]
+            for (count,), repeated in by_count:
+                known = [run[field] for run in repeated if run[field] is not None]
                 if known:
                     found.append((name, count, test, 100 * mean(known), len(repeated)))
     return records(("series", "tokens", "test", "top1_percent", "seeds"), found)
+
+
+def _table(series: str, rows: Sequence[Record], full: float | None) -> TextTable:
+    def text(row: Record) -> str:
+        return f"{row['top1_percent']:.1f} %" + (f" ({row['seeds']} seeds)" if row["seeds"] > 1 else "")
+
+    title = series if full is None else f"{series}; {SCHEMES[FULL]} {full:.1f} %"
+    return pivot_table(title, rows, "tokens", "test", text)
 
 
 def _draw(rows: Sequence[Record], full: Mapping[str, float], photographs: set[str]) -> Figure:
@@ -161,15 +156,15 @@ def _draw(rows: Sequence[Record], full: Mapping[str, float], photographs: set[st
     styles = looks((SELECTING, FULL), tuple(SCHEMES))
     whole, kept = TESTS
     tests = {
-        whole: styles[SELECTING],
+        whole: {**styles[SELECTING], "linestyle": "-"},
         kept: {**styles[SELECTING], "linestyle": "--", "markerfacecolor": "white"},
     }
     figure, panels = canvas("reproduce", 1, len(series), (max(7.2, 4.6 * len(series)), 4.4), shared_y=True)
     for axes, ((name,), group) in zip(panels, series.items(), strict=True):
         lines(axes, group, "tokens", "top1_percent", "test", tests, markersize=6)
         if name in full:
-            level = {**styles[FULL], "marker": "", "linestyle": ":"}
-            axes.axhline(full[name], **level, label=SCHEMES[FULL])
+            level = {"color": styles[FULL]["color"], "linestyle": ":", "label": SCHEMES[FULL]}
+            axes.axhline(full[name], **level)
         if name in photographs:
             axes.axvspan(64, 160, color="0.93", zorder=0, label="paper: rises here (B)")
             axes.axvline(128, **REFERENCE, label="paper: near all tokens from here (B)")

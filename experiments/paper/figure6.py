@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ...benchmarks.report.drawing import REFERENCE, REFERENCE_CURVE, canvas, lines, looks
+from ...benchmarks.report.drawing import LINES, REFERENCE, REFERENCE_CURVE, canvas, lines, look
 from ...benchmarks.report.text_table import TextTable
 from ...solver import solve
 from ...solver.problem import FloatArray
@@ -92,7 +92,7 @@ def figure6(attention: Attention, seeds: int, step: int) -> Report:
         statements=judge(CLAIMS, [{**row, "all_tokens": tokens} for row in at_standard]),
         tables=[_moves_table(profiles, int(peak))],
         data=rows,
-        figure=_draw(rows, peaks, profiles, fixed_tokens, peak, height),
+        figure=_draw(rows, profiles, fixed_tokens, peak, height),
         remarks=[
             "An upload takes K + 2 token times (somewhat more where energy forces the power down), so by "
             "upload time the peak is where the next token's share of the attention gained so far falls to "
@@ -171,7 +171,6 @@ def _round_s(clients: int, seeds: int, counts: NDArray[np.int64], metric: str) -
 
 def _draw(
     rows: Sequence[Record],
-    peaks: Sequence[Record],
     profiles: Mapping[str, FloatArray],
     fixed_tokens: Mapping[int, float],
     peak: float,
@@ -179,18 +178,12 @@ def _draw(
 ) -> Figure:
     """Left the curves with their peaks; right the peak against fixed time, with the cell's own marked."""
     figure, (left, right) = canvas("reproduce", 1, 2, (9.6, 4.4))
-    curves, tops = (
-        [
-            {**row, "curve": f"{row['clients']} clients, {row['metric']}"}
-            for row in some
-            if row["clients"] in DRAWN
-        ]
-        for some in (rows, peaks)
-    )
-    styles = looks(row["curve"] for row in tops)
-    lines(left, curves, "tokens", "ste_per_s", "curve", styles, markers=False)
-    for top in tops:
-        left.plot(top["tokens"], top["ste_per_s"], **{**styles[top["curve"]], "markersize": 7})
+    for (clients, metric), curve in grouped(rows, "clients", "metric").items():
+        if clients in DRAWN:
+            tokens, stes = ([row[column] for row in curve] for column in ("tokens", "ste_per_s"))
+            style = {**look(DRAWN.index(clients)), "linestyle": LINES[list(METRICS).index(metric)]}
+            style |= {"markersize": 7, "markevery": [int(np.argmax(stes))]}  # a marker at the peak alone
+            left.plot(tokens, stes, **style, label=f"{clients} clients, {metric}")
     left.axvline(peak, **REFERENCE, label=f"paper's peak, K = {peak:g} (B)")
     left.axhline(height, **REFERENCE_CURVE, label="paper's STE there (C)")
     left.set(xlabel="common K, tokens kept per image", ylabel="STE, 1/s", title="Where the STE peaks")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ...benchmarks.report.drawing import canvas
 from ...solver.problem import FloatArray
 from .comparison import Claim, judge
-from .records import Record
+from .records import records
 from .report import Report
 
 if TYPE_CHECKING:
@@ -59,26 +59,16 @@ def figure9(pictures: Pictures, cut: int) -> Report:
     digits = pictures.name == "digits"
     on_object = _ink(pictures) if digits else _centre(pictures)
     thing = "patches with ink" if digits else "the middle of the image"
-    rows: list[Record] = [
-        {
-            "block": block,
-            "kept": count,
-            "patches": patches,
-            "share_on": thing,
-            "kept_share": float(on_object[mask].mean()),
-            "all_share": float(on_object.mean()),
-        }
-        for block, mask in masks.items()
-    ]
-    found = {
-        "first": 100 * rows[0]["kept_share"],
-        "last": 100 * rows[-1]["kept_share"],
-        "all": 100 * rows[0]["all_share"],
-        "thing": thing if digits else f"in {thing}",
-        "cut": cut,
-        "depth": depth,
-        "judged": digits,
-    }
+    share = float(on_object.mean())
+    rows = records(
+        ("block", "kept", "patches", "share_on", "kept_share", "all_share"),
+        [
+            (block, count, patches, thing, float(on_object[mask].mean()), share)
+            for block, mask in masks.items()
+        ],
+    )
+    first, last = 100 * rows[0]["kept_share"], 100 * rows[-1]["kept_share"]
+    found = {"first": first, "last": last, "all": 100 * share, "cut": cut, "depth": depth, "judged": digits}
     return Report(
         target="fig9",
         title="Figure 9: kept tokens over images",
@@ -87,7 +77,7 @@ def figure9(pictures: Pictures, cut: int) -> Report:
             f"{patches}. Kept are the patches that [CLS] attends to most after block {cut}, the client's "
             f"last, and for comparison after block {depth}, the model's last."
         ),
-        statements=judge(CLAIMS, [found]),
+        statements=judge(CLAIMS, [{**found, "thing": thing if digits else f"in {thing}"}]),
         data=rows,
         figure=_draw(pictures, scores[cut], masks),
         remarks=[] if digits else [STAND_IN],
