@@ -1,4 +1,4 @@
-"""What figures 6 and 8 share: rounds of the paper's cell with given attention.
+"""Rounds of the paper's cell with measured or drawn attention, for figures 6 and 8.
 
 Two round times appear: upload time, which is the paper's metric, and whole time, with downlink and forward
 pass before it.

@@ -8,6 +8,7 @@ import shlex
 import subprocess  # git alone, to name the commit
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -25,10 +26,8 @@ def provenance(target: str, settings: Mapping[str, Any], seconds: float) -> dict
     """Commit, versions, seed, command, hardware and time of a report."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     return {
         "target": target,
         "command": shlex.join(["stsflora", *sys.argv[1:]]),

@@ -1,4 +1,4 @@
-"""What `stsflora reproduce` can make, by name, and how much of it."""
+"""Targets of `stsflora reproduce`: the paper's tables and figures by name, and settings of a reproduction."""
 
 from __future__ import annotations
 
