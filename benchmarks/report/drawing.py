@@ -29,7 +29,7 @@ COLOURS: Final = (
 )
 MARKERS: Final = "osD^vPX*<>hp"
 LINES: Final = ("-", "--", "-.", ":")
-SHADES: Final = (-0.4, 0.35, 0.65)
+SHADES: Final = (-0.5, 0.0, 0.45)
 """Colours of option variants: towards black (negative) or white by this share."""
 
 VARIANTS: Final = len(SHADES) * (len(MARKERS) - 1)
@@ -137,24 +137,20 @@ def looks(labels: Iterable[str], order: Sequence[str] = ()) -> dict[str, Look]:
         order: `solver_names()`, the names of the training schemes, or none for other curves.
     """
     found: dict[str, Look] = {}
-    others: list[str] = []
-    taken: set[tuple[int, int]] = set()
+    numbers = {name: number for number, name in enumerate(order)}
+    used: dict[str, list[int]] = {name: [] for name in order}
     for label in dict.fromkeys(labels):
-        name = next(
-            (name for name in order if label == name or label.startswith((f"{name}:", f"{name} ("))), ""
-        )
-        if not name:
-            others.append(label)
-        number = order.index(name) if name else len(order) + len(others) - 1
-        variant = label[len(name) :] if name else ""
-        if not variant:
-            found[label] = look(number)
+        name = next((name for name in order if label.startswith((f"{name}:", f"{name} ("))), None)
+        if name is None:
+            found[label] = look(numbers.setdefault(label, len(numbers)))
             continue
-        place = crc32(variant.encode())
-        while (number, place % VARIANTS) in taken:  # a neighbour in this picture hashes to the same look
-            place += 1
-        taken.add((number, place % VARIANTS))
-        found[label] = _variant_look(number, place % VARIANTS)
+        # The label's own place; the next free one where another variant of this picture has its marker.
+        first, others = crc32(label.encode()), used[name]
+        different = len(MARKERS) - 1 if len(others) < len(MARKERS) - 1 else VARIANTS
+        places = range(first, first + VARIANTS)
+        place = next((n for n in places if all((n - other) % different for other in others)), first)
+        others.append(place)
+        found[label] = _variant_look(numbers[name], place)
     return found
 
 

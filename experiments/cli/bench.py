@@ -23,9 +23,9 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from ...benchmarks.report.metrics import Known
+    from ...benchmarks.job import Job
+    from ...benchmarks.report.standing import Judged
     from ...benchmarks.rows import Row
-    from ...benchmarks.run import Cell
     from ...solver import Problem, Result
 
 SHOWN_CLIENTS: Final = 20
@@ -82,10 +82,10 @@ def solve(
     as_json: AsJson = False,
 ) -> None:
     """Allocate tokens, bandwidth and power for one problem."""
-    from ...benchmarks.run import parse_options
     from ...solver import Allocation, OptionError
     from ...solver import solve as solve_problem
     from ...solver.registry import lookup
+    from ...solver.solver_text import parse_options
 
     if (file is None) == (family is None):
         raise OptionError(
@@ -182,14 +182,17 @@ def bench(
     Comma-separated lists replace the suite's; a run that was killed goes on when repeated.
     """
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))  # before numpy loads, here and in workers
-    from dataclasses import asdict, replace
+    from dataclasses import replace
 
-    from ...benchmarks import suites
-    from ...benchmarks.report.metrics import best_known, comparable, summarise
-    from ...benchmarks.report.tables import markdown, notes, proof_sentence, tables
-    from ...benchmarks.run import parse_options, plan, plan_reference
+    from ...benchmarks.report.report import report_text
+    from ...benchmarks.report.sentences import notes, proof_sentence
+    from ...benchmarks.report.standing import best_known, comparable, judge
+    from ...benchmarks.report.tables import report_tables, summaries
+    from ...benchmarks.suites import named
+    from ...benchmarks.suites.plan import plan, plan_reference
     from ...solver.files.file_access import write_atomically
     from ...solver.files.json_files import plain
+    from ...solver.solver_text import parse_options
 
     given: dict[str, Any] = {
         "solvers": _names(solvers),
@@ -202,28 +205,28 @@ def bench(
         "repeats": repeats,
     }
     chosen = replace(
-        suites.suite(suite), **{name: value for name, value in given.items() if value is not None}
+        named.suite(suite), **{name: value for name, value in given.items() if value is not None}
     )
-    cells, references = plan(chosen), plan_reference(chosen)
+    competing, references = plan(chosen), plan_reference(chosen)
     folder = Path("results") / f"bench-{suite}" if output is None else output
     console, messages = Console(), Console(stderr=True)
-    all_rows = _run([*cells, *references], folder, messages, jobs=jobs, backend=backend, resume=resume)
+    all_rows = _run([*competing, *references], folder, messages, workers=jobs, backend=backend, resume=resume)
     row_by_key = {row.key: row for row in all_rows}
-    rows = [row_by_key[cell.key] for cell in cells]
+    rows = [row_by_key[job.key] for job in competing]
     known = best_known(comparable(rows, all_rows))
-    pictures = _pictures(rows, known, folder, messages) if plots else []
-    write_atomically(folder / "report.md", markdown(chosen, rows, known, pictures).encode())
+    judged = judge(rows, known)
+    pictures = _pictures(judged, folder, messages) if plots else []
+    write_atomically(folder / "report.md", report_text(chosen, judged, known, pictures).encode())
     files = [folder / name for name in ("rows.jsonl", "report.md", *pictures)]
     if page is not None:
         from ...benchmarks.report.page import write_page
 
-        files += write_page([*rows, *(row_by_key[cell.key] for cell in references)], page)
+        files += write_page([*rows, *(row_by_key[job.key] for job in references)], page)
     if as_json:
-        summaries = [plain(asdict(entry)) for entry in summarise(rows, known)]
-        paths = [str(path) for path in files]
-        print(json.dumps({"suite": suite, "summaries": summaries, "files": paths}, allow_nan=False))
+        found = {"suite": suite, "summaries": summaries(judged), "files": [str(path) for path in files]}
+        print(json.dumps(plain(found), allow_nan=False))
         return
-    for table in tables(rows, known):
+    for table in report_tables(judged):
         console.print(f"[bold]{table.title}[/]", *table.rich(console.width), sep="\n")
     for line in notes(rows, failures_only=True):
         console.print(escape(line), highlight=False, soft_wrap=True)
@@ -235,7 +238,7 @@ def bench(
         )
 
 
-def _run(cells: list[Cell], folder: Path, messages: Console, **how: Any) -> list[Row]:
+def _run(jobs: list[Job], folder: Path, messages: Console, **how: Any) -> list[Row]:
     """Run with a progress bar; on Ctrl-C say what is kept and exit with 130."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -243,10 +246,10 @@ def _run(cells: list[Cell], folder: Path, messages: Console, **how: Any) -> list
 
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=messages, transient=True) as progress:
-        task = progress.add_task("starting", total=len(cells))
+        task = progress.add_task("starting", total=len(jobs))
         try:
             return run(
-                cells,
+                jobs,
                 folder,
                 on_row=lambda row: progress.update(
                     task, advance=1, description=f"{row.label} on {row.instance}: {row.stop}"
@@ -256,19 +259,19 @@ def _run(cells: list[Cell], folder: Path, messages: Console, **how: Any) -> list
         except KeyboardInterrupt:
             finished = int(progress.tasks[0].completed)
     messages.print(
-        f"Stopped: {finished} of {len(cells)} runs are in {folder / 'rows.jsonl'}; "
+        f"Stopped: {finished} of {len(jobs)} runs are in {folder / 'rows.jsonl'}; "
         "the same command goes on from there.",
         soft_wrap=True,
     )
     raise typer.Exit(130)
 
 
-def _pictures(rows: list[Row], known: dict[str, Known], folder: Path, messages: Console) -> list[str]:
-    from ...benchmarks.report.plots import save_plots
+def _pictures(judged: list[Judged], folder: Path, messages: Console) -> list[str]:
+    from ...benchmarks.report.pictures import save_pictures
     from ...solver import MissingDependencyError
 
     try:
-        return save_plots(rows, known, folder)
+        return save_pictures(judged, folder)
     except MissingDependencyError as error:
         messages.print(f"No pictures: {escape(str(error))}", highlight=False, soft_wrap=True)
         return []

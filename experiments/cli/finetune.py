@@ -81,9 +81,9 @@ def finetune(
 
     import torch
 
-    from ...benchmarks.run import parse_solver
     from ...solver import OptionError
     from ...solver.files.file_access import write_atomically
+    from ...solver.solver_text import parse_solver
     from ..finetune.config import SMALL, Config
     from ..finetune.report import labels, markdown, results_table, save_curves
     from ..finetune.run_records import RECORDS, save_records

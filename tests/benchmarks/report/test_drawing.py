@@ -6,7 +6,7 @@ from itertools import combinations
 import pytest
 
 from stsflora.benchmarks.report.drawing import canvas, lines, looks, solver_names
-from stsflora.benchmarks.suites import suites
+from stsflora.benchmarks.suites.named import suites
 from stsflora.solver import MissingDependencyError
 
 
@@ -29,12 +29,16 @@ def test_option_variants_of_the_suites_differ_from_each_other_in_any_subset():
         assert found == {label: together[label] for label in pair}
         first, second = (found[label] for label in pair)
         assert (first["color"], first["marker"]) != (second["color"], second["marker"]), pair
+        if pair[0].partition(":")[0] == pair[1].partition(":")[0]:
+            assert first["marker"] != second["marker"], pair
 
 
-def test_many_variants_of_one_solver_are_told_apart():
-    labels = [f"fixed:tokens={count}" for count in range(30)]
+@pytest.mark.parametrize(("count", "different"), [(11, 11), (30, 30), (40, 33)])
+def test_many_variants_of_one_solver_are_told_apart(count, different):
+    labels = [f"fixed:tokens={tokens}" for tokens in range(count)]
     found = looks(labels, solver_names())
-    assert len({(look["color"], look["marker"]) for look in found.values()}) == len(labels)
+    assert len({(look["color"], look["marker"]) for look in found.values()}) == different
+    assert len({look["marker"] for look in found.values()}) == 11
 
 
 def test_schemes_have_variants_too_and_longer_names_are_names_of_their_own():

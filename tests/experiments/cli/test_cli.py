@@ -13,7 +13,7 @@ import pytest
 
 from stsflora.benchmarks.families import family
 from stsflora.benchmarks.rows import read_rows
-from stsflora.benchmarks.suites import suites
+from stsflora.benchmarks.suites.named import suites
 from stsflora.experiments.cli.bench import main
 from stsflora.solver import Allocation, Answer, Problem, evaluate, register, solve, solvers
 from stsflora.solver.registry import unregister
@@ -149,7 +149,7 @@ def test_an_allocation_that_breaks_limits_exits_with_1(call):
         (["bench", "--families", "papper"], "family 'papper'"),
         (["bench", "--clients", "5,x"], "--clients 5,x"),
         (["bench", "--clients", "0"], "clients"),
-        (["bench", "--jobs", "0"], "jobs = 0"),
+        (["bench", "--jobs", "0"], "jobs=0"),
         (["bench", "--solvers", "equal", "--jobs", "2", "--backend", "no_such"], "backend 'no_such'"),
         (["bench", "--override", "tokens"], "name=value"),
         (["unknown"], "unknown"),

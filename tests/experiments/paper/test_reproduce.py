@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from stsflora.experiments.cli.finetune import main
 from stsflora.experiments.paper.targets import TARGETS, ReproductionSettings
 from stsflora.experiments.paper.targets import reproduce as make
-from stsflora.models.vit.backbone import small_vit
+from stsflora.models.vit.backbone import DIGITS_VIT_FILE, small_vit
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -32,7 +32,7 @@ def cache(tmp_path, monkeypatch):
     folder = tmp_path / "cache" / "stsflora"
     folder.mkdir(parents=True)
     torch.manual_seed(0)
-    save_file(small_vit().state_dict(), folder / "digits_vit.safetensors")
+    save_file(small_vit().state_dict(), folder / DIGITS_VIT_FILE)
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder.parent))
     return folder
 

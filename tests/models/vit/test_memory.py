@@ -48,7 +48,7 @@ def test_a_whole_model_takes_more_than_its_half_and_a_frozen_half_least():
 
 
 def test_memory_of_what_is_not_there():
-    with pytest.raises(UnknownNameError, match="scheme 'both'"):
+    with pytest.raises(UnknownNameError, match="scheme='both'"):
         client_step_peak("both")
     with pytest.raises(OptionError, match="device 'tpu'"):
         client_step_peak("local", device="tpu")
