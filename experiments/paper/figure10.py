@@ -14,7 +14,7 @@ from ...benchmarks.report.drawing import REFERENCE, canvas, legend_below, lines,
 from ...benchmarks.report.text_table import TextTable
 from ..finetune.config import SELECTING, SMALL, Config
 from ..finetune.run_records import FinishedRun
-from .comparison import Claim, OurValue, Statement, compare, judge, paper_values
+from .comparison import Claim, OurValue, PaperValue, Statement, compare, judge, paper_values
 from .records import Record, grouped, pivot_table, records
 from .report import Report
 from .table1 import CUT, SCHEMES
@@ -86,8 +86,7 @@ def figure10(runs: Sequence[FinishedRun]) -> Report:
     whole = grouped((run for run in usable if run["method"] == FULL), "series")
     full = {name: 100 * mean(run["top1"] for run in group) for (name,), group in whole.items()}
     paper = paper_values("fig10")
-    low, high = (int(paper["accuracy rises", name].value) for name in ("from K", "to K"))
-    near = int(paper["near all tokens", "from K"].value)
+    low, high, near = _paper_counts(paper)
     ours, results = [], []
     for (name, test), group in grouped(rows, "series", "test").items():
         if name not in photographs:
@@ -101,12 +100,10 @@ def figure10(runs: Sequence[FinishedRun]) -> Report:
             results[-1]["rising"] = list(inside.values())
             results[-1]["told"] = ", ".join(f"K = {count} {value:.1f} %" for count, value in inside.items())
         if level is not None:
-            least = min(
-                (float(count) for count, value in top1.items() if value >= level - NEAR), default=None
-            )
+            enough = [float(count) for count, value in top1.items() if value >= level - NEAR]
             label = (name, f"near all tokens from K, {test}")
             note = f"within {NEAR:g} point, of the K that were run"
-            ours.append(OurValue(("near all tokens", "from K"), least, label, note))
+            ours.append(OurValue(("near all tokens", "from K"), min(enough, default=None), label, note))
     return Report(
         target="fig10",
         title="Figure 10: accuracy against K",
@@ -121,6 +118,12 @@ def figure10(runs: Sequence[FinishedRun]) -> Report:
         data=rows,
         figure=_draw(rows, full, photographs) if rows else None,
     )
+
+
+def _paper_counts(paper: Mapping[tuple[str, str], PaperValue]) -> tuple[int, ...]:
+    """K from and to which accuracy rises, and K from which it is near that of all tokens."""
+    keys = (("accuracy rises", "from K"), ("accuracy rises", "to K"), ("near all tokens", "from K"))
+    return tuple(int(paper[key].value) for key in keys)
 
 
 def _rows(runs: Sequence[Record]) -> list[Record]:
@@ -166,8 +169,9 @@ def _draw(rows: Sequence[Record], full: Mapping[str, float], photographs: set[st
             level = {"color": styles[FULL]["color"], "linestyle": ":", "label": SCHEMES[FULL]}
             axes.axhline(full[name], **level)
         if name in photographs:
-            axes.axvspan(64, 160, color="0.93", zorder=0, label="paper: rises here (B)")
-            axes.axvline(128, **REFERENCE, label="paper: near all tokens from here (B)")
+            low, high, near = _paper_counts(paper_values("fig10"))
+            axes.axvspan(low, high, color="0.93", zorder=0, label="paper: rises here (B)")
+            axes.axvline(near, **REFERENCE, label="paper: near all tokens from here (B)")
         axes.set(xlabel="K, tokens kept per image", title=name)
     lowest = min(row["top1_percent"] for row in rows)
     panels[0].set(ylabel="top-1 accuracy, %", ylim=(max(0.0, 10 * np.floor((lowest - 4) / 10)), 101))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,15 +157,14 @@ def _moves_table(profiles: Mapping[str, FloatArray], count: int) -> TextTable:
 
 
 def _round_s(clients: int, seeds: int, counts: NDArray[np.int64], metric: str) -> FloatArray:
-    """(seeds, counts) least round time of a common K, which does not depend on the importance."""
+    """(seeds, counts) least round time of a common K whatever the importance; inf where none is feasible."""
     even = np.ones((clients, int(counts[-1])))
     found = np.empty((seeds, len(counts)))
     for seed in range(seeds):
         problem = cell_round(clients, seed, even, metric=metric, min_tokens=1)
         for column, count in enumerate(counts):
             evaluation = solve(problem, "fixed", tokens=int(count)).evaluation
-            assert evaluation is not None
-            found[seed, column] = evaluation.round_s
+            found[seed, column] = math.inf if evaluation is None else evaluation.round_s
     return found
 
 
@@ -182,7 +181,7 @@ def _draw(
         if clients in DRAWN:
             tokens, stes = ([row[column] for row in curve] for column in ("tokens", "ste_per_s"))
             style = {**look(DRAWN.index(clients)), "linestyle": LINES[list(METRICS).index(metric)]}
-            style |= {"markersize": 7, "markevery": [int(np.argmax(stes))]}  # a marker at the peak alone
+            style |= {"markersize": 6, "markevery": [int(np.argmax(stes))]}  # a marker at the peak alone
             left.plot(tokens, stes, **style, label=f"{clients} clients, {metric}")
     left.axvline(peak, **REFERENCE, label=f"paper's peak, K = {peak:g} (B)")
     left.axhline(height, **REFERENCE_CURVE, label="paper's STE there (C)")
@@ -206,5 +205,6 @@ def _draw(
     right.set_title("What moves it", pad=16)
     right.xaxis.set_major_formatter("{x:,.0f}")
     for axes in (left, right):
-        axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
+        place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14), "ncols": 2}
+        axes.legend(**place, fontsize=8, frameon=False, handlelength=3.5)
     return figure
