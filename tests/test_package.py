@@ -157,8 +157,8 @@ STOREYS: dict[str, tuple[str, ...]] = {
         *("run_records", "report"),
     ),
     "experiments/paper": (
-        *("figures", "pictures", "reproduce", "figure6", "figure8", "figure9"),
-        *("tables", "figure10", "targets"),
+        *("records", "comparison", "report", "provenance", "figures", "pictures"),
+        *("figure6", "figure8", "figure9", "table1", "table2", "figure10", "targets"),
     ),
     "experiments/flower": (
         *("certificates", "relay", "messages", "settings", "client_app", "grid_clients"),

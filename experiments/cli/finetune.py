@@ -186,12 +186,14 @@ def reproduce(
     from dataclasses import asdict
 
     from ..finetune.config import cache_folder
-    from ..paper.reproduce import provenance, save_report, short_table
-    from ..paper.tables import SCHEMES
-    from ..paper.targets import TARGETS, Settings
+    from ..paper.comparison import SHORT, comparison_table
+    from ..paper.provenance import provenance
+    from ..paper.report import save_report
+    from ..paper.table1 import SCHEMES
+    from ..paper.targets import TARGETS, ReproductionSettings
     from ..paper.targets import reproduce as make
 
-    settings = Settings(
+    settings = ReproductionSettings(
         quick=quick,
         data=data,
         weights=weights,
@@ -218,7 +220,7 @@ def reproduce(
         made = provenance(name, settings.as_dict(), time.perf_counter() - started)
         files = save_report(report, output, made)
         plain[name] = {
-            "compared": [{**asdict(entry), "agrees": entry.verdict} for entry in report.compared],
+            "compared": report.compared,
             "statements": [asdict(entry) for entry in report.statements],
             "files": [str(output / file) for file in files],
         }
@@ -226,7 +228,7 @@ def reproduce(
             continue
         console.print(f"[bold]{escape(report.title)}[/]")
         if report.compared:
-            console.print(*short_table(report.compared).rich(console.width))
+            console.print(*comparison_table(report.compared, SHORT).rich(console.width))
         for entry in report.statements:
             console.print(
                 f"[bold]{entry.verdict}[/]: {escape(entry.text)}\n    {escape(entry.found)}", highlight=False
