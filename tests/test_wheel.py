@@ -11,6 +11,7 @@ import pytest
 from helpers.paths import ROOT
 
 SOURCES = (
+    "stsflora",
     "solver",
     "models",
     "benchmarks",

@@ -152,6 +152,7 @@ def test_archives_give_back_compact_rows_and_equal_bytes(rows, tmp_path):
 @pytest.mark.parametrize(
     "data",
     [b"no gzip", gzip.compress(b"[]\n"), gzip.compress(b'{"key": 1}\n'), gzip.compress(b"x" * 999)[:-12]],
+    ids=["no gzip", "no row", "not all of a row", "cut off"],
 )
 def test_a_broken_archive_is_named(data, tmp_path):
     path = tmp_path / "rows.jsonl.gz"
