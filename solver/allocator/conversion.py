@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from numbers import Real
 from typing import Any
 
@@ -17,8 +18,14 @@ def to_number(name: str, value: Any) -> float:
     """One real number as a float."""
     if isinstance(value, float):
         return float(value)
-    if isinstance(value, np.ndarray) and value.size == 1 and value.dtype.kind in "iuf":
-        return float(value.item())
+    if isinstance(value, np.ndarray):
+        if value.size == 1 and value.dtype.kind in "iuf":
+            return float(value.item())
+    elif hasattr(value, "detach"):  # a tensor
+        with suppress(Exception):  # what cannot be read so is refused below
+            number = value.item()
+            if type(number) in {int, float}:
+                return float(number)
     array = to_array(name, value, 1)
     if array.size != 1:
         raise ProblemError(name, f"shape {array.shape}", "one number", "Pass a scalar")

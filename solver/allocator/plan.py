@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -68,11 +69,6 @@ class Plan:
         seconds: wall time of making it.
         solver_seconds: the solvers' share of it.
         message: what went wrong, empty otherwise.
-        retained: importance that arrives, the sum over the grants.
-        energy_j: energy of all uploads, J.
-        round_s: time until the last upload has arrived, overhead included, s; 0 for an empty round.
-        ste: Semantic Transmission Efficiency of the round, `retained` / `round_s`, 1/s; 0 for an empty round.
-        gap: bound / ste - 1; inf without a bound.
     """
 
     solver: str
@@ -84,23 +80,34 @@ class Plan:
     seconds: float = 0.0
     solver_seconds: float = 0.0
     message: str = ""
-    retained: float = field(init=False)
-    energy_j: float = field(init=False)
-    round_s: float = field(init=False)
-    ste: float = field(init=False)
-    gap: float = field(init=False)
 
     def __post_init__(self) -> None:
-        grants = self.grants.values()
-        retained = float(np.sum([grant.retained for grant in grants]))
-        round_s = max((grant.finish_s for grant in grants), default=0.0)
-        ste = retained / round_s if round_s > 0 else 0.0
-        gap = 0.0 if self.bound <= ste else relative_gap(ste, self.bound)
-        energy_j = float(np.sum([grant.energy_j for grant in grants]))
-        dropped = tuple(sorted(self.dropped, key=lambda client: client.position))
-        figures = {"retained": retained, "energy_j": energy_j, "round_s": round_s, "ste": ste, "gap": gap}
-        for name, value in {**figures, "dropped": dropped}.items():
-            object.__setattr__(self, name, value)
+        object.__setattr__(self, "dropped", tuple(sorted(self.dropped, key=lambda client: client.position)))
+
+    @cached_property
+    def retained(self) -> float:
+        """Importance that arrives, the sum over the grants."""
+        return float(np.sum([grant.retained for grant in self.grants.values()]))
+
+    @cached_property
+    def energy_j(self) -> float:
+        """Energy of all uploads, J."""
+        return float(np.sum([grant.energy_j for grant in self.grants.values()]))
+
+    @cached_property
+    def round_s(self) -> float:
+        """Time until the last upload has arrived, overhead included, s; 0 for an empty round."""
+        return max((grant.finish_s for grant in self.grants.values()), default=0.0)
+
+    @property
+    def ste(self) -> float:
+        """Semantic Transmission Efficiency, `retained` / `round_s`, 1/s; 0 for an empty round."""
+        return self.retained / self.round_s if self.round_s > 0 else 0.0
+
+    @property
+    def gap(self) -> float:
+        """Proved relative distance to the optimum, bound / ste - 1; inf without a bound."""
+        return 0.0 if self.bound <= self.ste else relative_gap(self.ste, self.bound)
 
     def without(self, lost: Container[ClientId]) -> Plan:
         """What is left of it when some clients' uploads do not arrive: nothing is proved of the rest.
