@@ -134,7 +134,10 @@ STOREYS: dict[str, tuple[str, ...]] = {
     "solver/conic": ("engines", "data", "program"),
     "solver/minlp": ("engines", "pieces", "entropy", "model", "process", "scip", "worker"),
     "solver/methods": ("exact", "alternating", "greedy", "relaxed", "minlp", "rules"),
-    "solver/allocator": ("channel_state", "utility", "client", "plan", "admission", "allocator"),
+    "solver/allocator": (
+        *("channel_state", "utility", "client", "conversion", "client_record", "validation"),
+        *("plan", "plan_problem", "admission", "allocator"),
+    ),
     "models": ("cell", "data", "partition", "vit"),
     "models/cell": ("device", "fading", "mobility", "cell"),
     "models/vit": (
@@ -149,7 +152,8 @@ STOREYS: dict[str, tuple[str, ...]] = {
     "benchmarks/studies": ("timing", "convex_forms", "drop_in", "warm_start"),
     "experiments": ("finetune", "paper", "flower", "cli"),
     "experiments/finetune": (
-        *("config", "checkpoint", "device", "client_tokens", "client", "schemes", "uplink", "train"),
+        *("config", "checkpoint", "device", "client_tokens", "client", "training_steps", "schemes"),
+        *("run", "uplink", "client_pool", "train"),
         *("run_records", "report"),
     ),
     "experiments/paper": (

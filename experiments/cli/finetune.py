@@ -17,7 +17,7 @@ from .bench import AsJson, app, main
 
 if TYPE_CHECKING:
     from ..finetune.config import Config
-    from ..finetune.train import Run
+    from ..finetune.run import Run
 
 __all__ = ["app", "finetune", "main", "reproduce"]
 
@@ -86,9 +86,9 @@ def finetune(
     from ...solver.solver_text import parse_solver
     from ..finetune.config import SMALL, Config
     from ..finetune.report import labels, markdown, results_table, save_curves
+    from ..finetune.run import cache_note
     from ..finetune.run_records import RECORDS, save_records
-    from ..finetune.schemes import METHODS
-    from ..finetune.train import cache_note
+    from ..finetune.schemes import SCHEMES
 
     if threads is not None or model == SMALL:  # so small a model only waits for a second thread
         torch.set_num_threads(1 if threads is None else threads)
@@ -114,7 +114,7 @@ def finetune(
         "test_images": test_images,
         "evaluate_every": evaluate_every,
     }
-    chosen = [kind.name for kind in METHODS] if methods == "all" else _names(methods)
+    chosen = [kind.name for kind in SCHEMES] if methods == "all" else _names(methods)
     configs: dict[str, Config] = {}
     lists = [_names(text) for text in (partitions, ",".join(chosen), solvers, measures, merges)]
     if not all(lists):

@@ -23,7 +23,7 @@ class Config:
     """Settings of one run; the defaults run offline in seconds, wireless numbers are the paper's.
 
     Attributes:
-        method: a name of `methods.METHODS`.
+        method: a name of `schemes.SCHEMES`.
         solver: a name that `stsflora solvers` lists; decides K, bandwidth and power of selected tokens.
         solver_options: the solver's own options.
         data: see `models.data.load_data`.

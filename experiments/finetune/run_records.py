@@ -38,7 +38,7 @@ class FinishedRun:
         data: name of the images.
         model: timm's name, or "small".
         partition: "iid" or "dirichlet".
-        method: a name of `methods.METHODS`.
+        method: a name of `schemes.SCHEMES`.
         cut: client blocks.
         solver: with its options, where tokens are selected.
         measure: what ranks tokens.

@@ -22,7 +22,7 @@ from .table1 import CUT, ROUNDS, TRAINING, Table1Cell, table1
 from .table2 import measured_memory, table2
 
 if TYPE_CHECKING:
-    from ..finetune.train import Run
+    from ..finetune.run import Run
     from .pictures import Pictures
 
 Train = Callable[[Mapping[str, Config]], "Sequence[Run]"]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ...solver import OptionError
 from ...solver.checks import choice
 from . import tokens
-from .timm_parts import attention_of, split_heads
+from .timm_parts import Attention, attention_of, split_heads
 
 MEASURES: Final = ("attention", "value_norm", "rollout", "random", "grid")
 """Ways to score patches: [CLS] attention (paper), times value length, rolled out over the client's blocks,
@@ -104,7 +104,7 @@ def token_scores(
     return tokens.grid_scores(samples, *grid).to(last.query.device)
 
 
-def _keep(attention: Any, seen: list[Heads]) -> Any:
+def _keep(attention: Attention, seen: list[Heads]) -> Any:
     def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
         with torch.no_grad():
             seen.append(Heads(*split_heads(attention, output.detach())))
