@@ -157,7 +157,7 @@ STOREYS: dict[str, tuple[str, ...]] = {
         *("run_records", "report"),
     ),
     "experiments/paper": (
-        *("records", "comparison", "report", "provenance", "figures", "pictures"),
+        *("settings", "records", "comparison", "report", "provenance", "figures", "pictures"),
         *("figure6", "figure8", "figure9", "table1", "table2", "figure10", "targets"),
     ),
     "experiments/flower": (

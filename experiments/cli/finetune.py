@@ -189,8 +189,8 @@ def reproduce(
     from ..paper.comparison import SHORT, comparison_table
     from ..paper.provenance import provenance
     from ..paper.report import save_report
-    from ..paper.table1 import SCHEMES
-    from ..paper.targets import TARGETS, ReproductionSettings
+    from ..paper.settings import SCHEMES, ReproductionSettings
+    from ..paper.targets import TARGETS
     from ..paper.targets import reproduce as make
 
     settings = ReproductionSettings(

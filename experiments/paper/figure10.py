@@ -17,7 +17,8 @@ from ..finetune.run_records import FinishedRun
 from .comparison import Claim, OurValue, PaperValue, Statement, compare, judge, paper_values
 from .records import Record, grouped, pivot_table, records
 from .report import Report
-from .table1 import CUT, SCHEMES
+from .settings import SCHEMES
+from .table1 import CUT
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

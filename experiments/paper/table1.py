@@ -16,22 +16,9 @@ from ..finetune.run_records import FinishedRun
 from .comparison import NOT_RUN, Claim, OurValue, compare, judge, paper_values
 from .records import Record, records
 from .report import Report
-
-DATASETS: Final = {"imagenet100": "ImageNet100", "flowers102": "Flowers-102", "cub200": "CUB-200"}
-BACKBONES: Final = {
-    name: f"{name}_patch16_224" for name in ("vit_tiny", "vit_small", "vit_base", "vit_large")
-}
-"""Names of timm by ours."""
+from .settings import BACKBONES, DATASETS, SCHEMES
 
 PARTITIONS: Final = ("dirichlet", "iid")
-SCHEMES: Final = {
-    "local-lora": "LocalLoRA",
-    "fed-lora": "FedLoRA",
-    "split-lora": "SplitLoRA",
-    "sflora": "SFLora",
-    "st-sflora-full": "ST-SFLora-Full",
-    "st-sflora": "ST-SFLora",
-}
 UPPER: Final = ("split-lora", "sflora", "st-sflora-full")
 """Schemes that the paper finds not below ST-SFLora."""
 

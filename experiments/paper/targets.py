@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ...solver import FileFormatError, MissingDependencyError, UnknownNameError
 from ..finetune.config import Config
@@ -18,77 +17,16 @@ from .figure9 import figure9
 from .figure10 import DIGIT_COUNTS, PHOTO_COUNTS, accuracy_configs, figure10
 from .figures import Attention, drawn_attention
 from .report import Report
-from .table1 import BACKBONES, CUT, DATASETS, ROUNDS, SCHEMES, TRAINING, Table1Cell, table1
+from .settings import BACKBONES, DATASETS, ReproductionSettings
+from .table1 import CUT, ROUNDS, TRAINING, Table1Cell, table1
 from .table2 import measured_memory, table2
 
 if TYPE_CHECKING:
     from ..finetune.run import Run
     from .pictures import Pictures
 
-SHARED: Final = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
-"""Where images and weights are looked for beside the checkout when none are given."""
-
 Train = Callable[[Mapping[str, Config]], "Sequence[Run]"]
 """Runs fine-tuning by names of folders."""
-
-
-@dataclass(frozen=True)
-class ReproductionSettings:
-    """What a reproduction depends on.
-
-    Attributes:
-        quick: fewer seeds, points and images.
-        data: images, as `stsflora finetune` takes them; None for those beside the checkout, or digits.
-        weights: safetensors for the model; None for timm's own, or those beside the checkout.
-        model: a timm ViT, for attention maps.
-        device: "auto", "cpu" or "cuda".
-        seed: of everything random.
-        cache: folder for the small pretrained ViT.
-        dataset: of Table I to run, with the next four; None runs nothing.
-        backbone: of Table I.
-        partition: of Table I.
-        schemes: of Table I.
-        rounds: of fine-tuning; None for the full or quick number.
-        runs: a folder of finished runs.
-    """
-
-    quick: bool = False
-    data: str | None = None
-    weights: Path | None = None
-    model: str = "vit_tiny_patch16_224"
-    device: str = "auto"
-    seed: int = 0
-    cache: Path = Path("cache")
-    dataset: str | None = None
-    backbone: str = "vit_tiny"
-    partition: str = "dirichlet"
-    schemes: tuple[str, ...] = tuple(SCHEMES)
-    rounds: int | None = None
-    runs: Path | None = None
-
-    def amount(self, quick: int, full: int) -> int:
-        """The first number of two for a quick reproduction, else the second."""
-        return quick if self.quick else full
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, without folders of this machine."""
-        values = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "cache"}
-        return {
-            name: Path(value).name if name in {"data", "weights", "runs"} and value else value
-            for name, value in values.items()
-        }
-
-    @cached_property
-    def found_data(self) -> str | None:
-        """Images given, or beside the checkout; None where there are none."""
-        beside = SHARED / "flowers102"
-        return self.data or (str(beside) if beside.is_dir() else None)
-
-    @cached_property
-    def found_weights(self) -> Path | None:
-        """Weights given, or ViT-Tiny's beside the checkout."""
-        beside = SHARED / "weights" / "vit_tiny_patch16_224.fp32.safetensors"
-        return self.weights or (beside if self.model == "vit_tiny_patch16_224" and beside.is_file() else None)
 
 
 def reproduce(target: str, settings: ReproductionSettings, train: Train) -> Report:
@@ -109,6 +47,10 @@ def reproduce(target: str, settings: ReproductionSettings, train: Train) -> Repo
             "reproduce", f"target {target!r:.40}", f"{', '.join(TARGETS)}, all", "Choose one"
         )
     return TARGETS[target](settings, train)
+
+
+def _amount(settings: ReproductionSettings, quick: int, full: int) -> int:
+    return quick if settings.quick else full
 
 
 def _known_runs(settings: ReproductionSettings) -> list[FinishedRun]:
@@ -136,7 +78,7 @@ def _table1(settings: ReproductionSettings, train: Train) -> Report:
             f"a folder named {settings.dataset} with train and test images (`models/data.py` says how)",
             f"Give it with --data .../{settings.dataset}",
         )
-    rounds = settings.rounds or settings.amount(2, ROUNDS)
+    rounds = settings.rounds or _amount(settings, 2, ROUNDS)
     weights = replace(settings, model=BACKBONES[settings.backbone]).found_weights
     configs = {
         f"{cell.dataset}_{cell.backbone}_{cell.partition}_{cell.scheme}": cell.config(
@@ -159,7 +101,7 @@ def _attention(settings: ReproductionSettings, blocks: Sequence[int] = ()) -> At
     """Attention of the ViT over real images where they are at hand, else drawn."""
     if settings.found_data in {None, "digits"} or find_spec("timm") is None:
         return drawn_attention(settings.seed)
-    seen = _pictures(settings, settings.amount(64, 256))
+    seen = _pictures(settings, _amount(settings, 64, 256))
     profiles = {f"after block {block}": rows for block, rows in seen.attention([CUT, *blocks]).items()}
     source = f"[CLS] attention of {seen.model} after block {CUT} on {len(seen.images)} images of {seen.name}"
     return Attention(source, f"after block {CUT}", profiles)
@@ -186,7 +128,7 @@ def _figure10(settings: ReproductionSettings, train: Train) -> Report:
     if settings.data is None and report.figure is not None:
         return report
     digits = settings.data in {None, "digits"}
-    rounds = settings.rounds or settings.amount(3, 15 if digits else ROUNDS)
+    rounds = settings.rounds or _amount(settings, 3, 15 if digits else ROUNDS)
     base = Config(rounds=rounds, evaluate_every=rounds, seed=settings.seed)
     if not digits:
         weights = settings.found_weights
@@ -205,10 +147,10 @@ def _figure10(settings: ReproductionSettings, train: Train) -> Report:
 TARGETS: Final[Mapping[str, Callable[[ReproductionSettings, Train], Report]]] = {
     "table1": _table1,
     "table2": _table2,
-    "fig6": lambda s, _: figure6(_attention(s, (1, 4, 8, 12)), s.amount(2, 20), s.amount(6, 1)),
-    "fig8a": lambda s, _: figure8a(_attention(s), s.amount(4, 20)),
-    "fig8b": lambda s, _: figure8b(_attention(s), s.amount(4, 20)),
-    "fig8c": lambda s, _: figure8c(_attention(s), s.amount(3, 20), s.amount(5, 9)),
-    "fig9": lambda s, _: figure9(_pictures(s, s.amount(32, 256)), CUT),
+    "fig6": lambda s, _: figure6(_attention(s, (1, 4, 8, 12)), _amount(s, 2, 20), _amount(s, 6, 1)),
+    "fig8a": lambda s, _: figure8a(_attention(s), _amount(s, 4, 20)),
+    "fig8b": lambda s, _: figure8b(_attention(s), _amount(s, 4, 20)),
+    "fig8c": lambda s, _: figure8c(_attention(s), _amount(s, 3, 20), _amount(s, 5, 9)),
+    "fig9": lambda s, _: figure9(_pictures(s, _amount(s, 32, 256)), CUT),
     "fig10": _figure10,
 }

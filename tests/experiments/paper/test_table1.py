@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from stsflora.experiments.finetune.run_records import FinishedRun, committed, from_csv
-from stsflora.experiments.paper.table1 import BACKBONES, Table1Cell, cells, table1
+from stsflora.experiments.paper.settings import BACKBONES
+from stsflora.experiments.paper.table1 import Table1Cell, cells, table1
 from stsflora.solver import FileFormatError, UnknownNameError
 
 RUN = FinishedRun("flowers102", "vit_tiny_patch16_224", "dirichlet", "sflora", cut=2, rounds=60, top1=0.9)
