@@ -9,6 +9,7 @@ from .allocator.allocator import Allocator
 from .allocator.channel_state import Cqi, Snr, fading_margin_db, rayleigh_margin_db
 from .allocator.client import Client
 from .allocator.plan import Dropped, Grant, Plan
+from .allocator.plan_problem import plan_problem
 from .allocator.utility import Utility
 from .errors import (
     AllocationError,
@@ -63,6 +64,7 @@ __all__ = [
     "Utility",
     "evaluate",
     "fading_margin_db",
+    "plan_problem",
     "rayleigh_margin_db",
     "register",
     "solve",

@@ -50,6 +50,16 @@ class Allocator:
 
     Raises:
         ProblemError, OptionError, UnknownNameError, MissingDependencyError: a setting is wrong.
+
+    Example:
+        >>> from stsflora.solver import Allocator, Client, Snr
+        >>> clients = [
+        ...     Client("ada", Snr(21.0), [0.4, 0.3, 0.2, 0.1], bits_per_token=8e6, max_power_w=0.2),
+        ...     Client("bob", Snr(9.5), [0.7, 0.1, 0.1, 0.1], bits_per_token=8e6, max_power_w=0.2),
+        ... ]
+        >>> plan = Allocator(bandwidth_hz=20e6).plan(clients)
+        >>> list(plan.grants), plan.dropped, plan.gap <= 1e-4
+        (['ada', 'bob'], (), True)
     """
 
     bandwidth_hz: float

@@ -29,6 +29,14 @@ class Client:
         margin_db: by how much the channel may be worse than reported, dB (see `channel_state`).
         payload_bits: None, or (N + 1,) bit: what sending K = 0..N tokens takes, strictly increasing; then
             `bits_per_token` may be None.
+
+    Example:
+        >>> from stsflora.solver import Allocator, Client, Snr
+        >>> ada = Client("ada", Snr(21.0), [0.1, 0.5, 0.4], 8e6, max_power_w=0.2, deadline_s=2.0)
+        >>> bob = Client("bob", -1.0, [0.1, 0.5, 0.4], bits_per_token=8e6, max_power_w=0.2)
+        >>> plan = Allocator(bandwidth_hz=20e6).plan([ada, bob])
+        >>> list(plan.grants), plan.dropped[0].cause
+        (['ada'], 'malformed')
     """
 
     id: ClientId

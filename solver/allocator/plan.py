@@ -25,6 +25,13 @@ class Grant(NamedTuple):
         finish_s: the time from the start of the round until its upload has arrived, overhead included, s.
         energy_j: the energy its upload takes, J.
         retained: the importance of its K tokens, f(K).
+
+    Example:
+        >>> from stsflora.solver import Allocator, Client, Snr
+        >>> ada = Client("ada", Snr(21.0), [0.6, 0.3, 0.1], 8e6, max_power_w=0.2, overhead_s=0.5)
+        >>> grant = Allocator(bandwidth_hz=20e6).plan([ada]).grants["ada"]
+        >>> grant.finish_s == 0.5 + grant.uplink_s
+        True
     """
 
     tokens: int
@@ -47,6 +54,13 @@ class Dropped(NamedTuple):
             deadlines together) or "solver" (nothing feasible was found). Where `plan_problem` drops whose
             limits a solver broke, "energy" and "deadline" name those limits too.
         reason: one sentence that names the client, what was got or needed, and what is allowed or available.
+
+    Example:
+        >>> from stsflora.solver import Allocator, Client, Snr
+        >>> eve = Client("eve", Snr(-20.0), [0.6, 0.3, 0.1], 8e6, max_power_w=0.2, max_energy_j=1e-3)
+        >>> (dropped,) = Allocator(bandwidth_hz=20e6).plan([eve]).dropped
+        >>> dropped.id, dropped.cause
+        ('eve', 'energy')
     """
 
     position: int
@@ -60,7 +74,7 @@ class Plan:
     """One round's allocation, feasible for the clients it grants; by default that of a round without clients.
 
     Attributes:
-        solver: whose allocation this is: the solver asked for or, where that failed, its stand-in.
+        solver: whose allocation this is: the solver asked for or, where that failed, the fallback rule.
         grants: by client id, in the order given; empty when there is nobody to serve.
         dropped: the others, in the order given.
         bound: proved upper bound on `ste` for the clients granted, 1/s; inf when none was proved.
@@ -69,6 +83,21 @@ class Plan:
         seconds: wall time of making it.
         solver_seconds: the solvers' share of it.
         message: what went wrong, empty otherwise.
+
+    Example:
+        >>> from stsflora.solver import Allocator, Client, Snr
+        >>> clients = [
+        ...     Client("ada", Snr(21.0), [0.4, 0.3, 0.2, 0.1], bits_per_token=8e6, max_power_w=0.2),
+        ...     Client("bob", Snr(9.5), [0.7, 0.1, 0.1, 0.1], bits_per_token=8e6, max_power_w=0.2),
+        ... ]
+        >>> allocator = Allocator(bandwidth_hz=20e6)
+        >>> plan = allocator.plan(clients)
+        >>> plan.ste <= plan.bound <= plan.ste * (1 + 1e-4)
+        True
+        >>> list(plan.without(["bob"]).grants)
+        ['ada']
+        >>> allocator.plan(clients, start=plan).quality
+        <Quality.OPTIMAL: 'optimal'>
     """
 
     solver: str

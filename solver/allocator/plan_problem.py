@@ -21,7 +21,7 @@ from ..tolerances import FEASIBILITY
 from .client import ClientId
 from .plan import Dropped, Grant, Plan
 
-STAND_IN: Final = "shi"
+FALLBACK: Final = "shi"
 """The rule whose allocation is granted when the solver has no feasible one: it needs no engine, and its first
 candidate, the fewest tokens, fits every feasible round."""
 
@@ -76,7 +76,14 @@ def plan_problem(
             energy and deadlines, such as the bandwidth.
 
     Cost: some microseconds per client beside the solver's own time. At most three calls of the solver, all
-    but the last of which end with a diagnosis, and one of the stand-in.
+    but the last of which end with a diagnosis, and one of the fallback rule.
+
+    Example:
+        >>> from stsflora.benchmarks.families import family
+        >>> from stsflora.solver import plan_problem
+        >>> plan = plan_problem(family("infeasible", clients=3, seed=0), ["ada", "bob", "eve"])
+        >>> list(plan.grants), [(client.id, client.cause) for client in plan.dropped]
+        (['bob', 'eve'], [('ada', 'energy')])
     """
     started = time.perf_counter()
     choice("plan_problem", "on_violation", on_violation, ("fallback", "drop"))
@@ -132,9 +139,9 @@ def plan_problem(
             )
         broken = list(_broken(problem, found[1], solver))
     elif found is None or not found[1].feasible:
-        answer = solve(problem, STAND_IN, time_limit_s=left_s(time_limit_s, started))
+        answer = solve(problem, FALLBACK, time_limit_s=left_s(time_limit_s, started))
         solver_seconds += answer.seconds
-        found, message = _found(answer), _stand_in_message(result, answer)
+        found, message = _found(answer), _fallback_message(result, answer)
         if found is None or not found[1].feasible:
             drop((m, "solver", message) for m in range(problem.clients))
             return failed(message)
@@ -243,8 +250,8 @@ def _found(result: Result) -> tuple[Allocation, Evaluation] | None:
     return result.allocation, result.evaluation
 
 
-def _stand_in_message(result: Result, answer: Result) -> str:
-    """What happened when the solver's stand-in had to work."""
+def _fallback_message(result: Result, answer: Result) -> str:
+    """What happened when the solver's fallback rule had to work."""
     detail = f": {result.message}" if result.message else ""
     served = answer.quality not in {Quality.NONE, Quality.INFEASIBLE}
     outcome = "this is its allocation" if served else "which found none either"

@@ -24,6 +24,9 @@ LONGEST_DOWN: Final = 3.0
 LONGEST_STRETCH: Final = 64.0
 """Of an interval by chords beyond `CHORD_BEND`, where they turn out to bend less, as with energy limits."""
 
+INTERVALS_PER_NODE: Final = 10
+"""Intervals outwards, per node allowed: where gains spread far, those by chords may hardly advance."""
+
 FINEST: Final = 1e-5
 """Intervals of a relative width below this are not split any further."""
 
@@ -42,7 +45,7 @@ class IntervalSearch:
     Args:
         certificate: of the problem.
         goal: the best known allocation and when the proof may end.
-        max_nodes: give up branching after this many intervals.
+        max_nodes: give up branching after this many intervals, and going outwards after some times as many.
         most_vectors: longest list of token vectors.
         least_s: the least round time of any allocation, s, where it is known.
 
@@ -144,7 +147,7 @@ class IntervalSearch:
         stretch, longest = 1.0, LONGEST_STRETCH
         while not self._at_end(anchor.replies.round_s, upwards):
             round_s = anchor.replies.round_s
-            if self.goal.expired():
+            if self.goal.expired() or self.intervals >= INTERVALS_PER_NODE * self._max_nodes:
                 self._leave_open(round_s, self.most_round_s if upwards else self.least_round_s, math.inf)
                 return
             width, affine = self._reach(anchor, upwards)

@@ -189,7 +189,7 @@ def test_when_all_limits_are_broken_nobody_is_granted_anything(three: Problem) -
 
 
 @pytest.mark.usefixtures("careless")
-def test_to_fall_back_is_to_grant_the_stand_ins_allocation(three: Problem) -> None:
+def test_to_fall_back_is_to_grant_the_fallbacks_allocation(three: Problem) -> None:
     problem = with_a_tight_budget(three, 0.9)
     plan = plan_problem(problem, [4, 5, 9], solver="careless")
     assert plan.grants == plan_problem(problem, [4, 5, 9], solver="shi").grants
