@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..solver import UnknownNameError
-
 
 @dataclass(frozen=True)
 class Suite:
@@ -145,6 +143,8 @@ def suites() -> tuple[Suite, ...]:
 
 def suite(name: str) -> Suite:
     """The suite of that name. Raises UnknownNameError."""
+    from ..solver import UnknownNameError  # loads numpy, which the names in a command's help can do without
+
     known = {entry.name: entry for entry in suites()}
     if name not in known:
         raise UnknownNameError(

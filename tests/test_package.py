@@ -83,7 +83,7 @@ STOREYS: dict[str, tuple[str, ...]] = {
     "solver/allocator": ("channel_state", "utility", "client", "plan", "admission", "allocator"),
     "models": ("arguments", "cell", "data", "partition", "vit"),
     "models/cell": ("device", "fading", "mobility", "cell"),
-    "models/vit": ("adapter", "backbone", "split", "tokens", "attention", "memory"),
+    "models/vit": ("names", "adapter", "backbone", "split", "tokens", "attention", "memory"),
     "benchmarks": ("paper_cell", "families", "rows", "suites", "versions", "run", "report", "studies"),
     "benchmarks/report": (
         *("csv_text", "metrics", "standings", "tables", "plots"),
@@ -96,14 +96,17 @@ STOREYS: dict[str, tuple[str, ...]] = {
         *("run_records", "report"),
     ),
     "experiments/paper": (
-        *("drawing", "figures", "pictures", "reproduce", "figure6", "figure8", "figure9"),
+        *("names", "drawing", "figures", "pictures", "reproduce", "figure6", "figure8", "figure9"),
         *("tables", "figure10", "targets"),
     ),
     "experiments/flower": (
         *("certificates", "relay", "messages", "settings", "client_app", "grid_clients"),
         *("server_app", "loopback"),
     ),
-    "experiments/cli": ("bench", "finetune"),
+    "experiments/cli": (
+        *("option_types", "output", "progress", "config_options"),
+        *("solve", "solvers", "bench", "finetune", "reproduce", "main"),
+    ),
 }
 """Order of the files and folders of each folder, from the ground up: whoever imports, imports downwards."""
 

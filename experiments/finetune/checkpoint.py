@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
@@ -80,15 +82,31 @@ def load_checkpoint(path: str | PathLike[str]) -> tuple[Config, list[RoundLog], 
     Raises:
         FileFormatError: it is unreadable or from elsewhere.
     """
+    with _opened(path) as checkpoint:
+        config, logs = _settings_and_logs(checkpoint)
+        tensors = {name: checkpoint.get_tensor(name) for name in checkpoint.keys()}  # noqa: SIM118 - no mapping
+    return config, logs, tensors
+
+
+def load_logs(path: str | PathLike[str]) -> tuple[Config, list[RoundLog]]:
+    """Read a checkpoint without its tensors. Raises FileFormatError as `load_checkpoint` does."""
+    with _opened(path) as checkpoint:
+        return _settings_and_logs(checkpoint)
+
+
+def _settings_and_logs(checkpoint: Any) -> tuple[Config, list[RoundLog]]:
+    metadata: dict[str, str] = checkpoint.metadata() or {}
+    logs = parse_json(b'{"logs": %b}' % metadata["logs"].encode())["logs"]
+    return Config.from_dict(parse_json(metadata["config"].encode())), [RoundLog(**entry) for entry in logs]
+
+
+@contextmanager
+def _opened(path: str | PathLike[str]) -> Iterator[Any]:
+    """A safetensors file; whatever is wrong with its content becomes a FileFormatError."""
     file = existing_file(path, MAX_BYTES, "Choose another folder")
     try:
         with safe_open(str(file), framework="pt") as opened:
-            metadata: dict[str, Any] = opened.metadata() or {}
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
-        config = Config.from_dict(parse_json(metadata["config"].encode()))
-        logs = [
-            RoundLog(**entry) for entry in parse_json(b'{"logs": %b}' % metadata["logs"].encode())["logs"]
-        ]
+            yield opened
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, StsfloraError) as error:
         raise FileFormatError(
             f"checkpoint {Path(path).name!r}",
@@ -96,4 +114,3 @@ def load_checkpoint(path: str | PathLike[str]) -> tuple[Config, list[RoundLog], 
             "a checkpoint of this version",
             "Start anew with --fresh, or choose another folder",
         ) from error
-    return config, logs, tensors

@@ -12,26 +12,11 @@ from typing import Any, Final
 from ...benchmarks.report.tables import TextTable
 from ...models.cell.device import Architecture, Demands, client_demands
 from ...solver import FileFormatError, UnknownNameError
-from ..finetune.config import SELECTING, Config
+from ..finetune.config import PARTITIONS, SELECTING, Config
 from ..finetune.run_records import COMMITTED, FinishedRun
+from .names import BACKBONES, DATASETS, SCHEMES
 from .reproduce import NOT_RUN, Compared, Report, Statement, paper_values
 
-DATASETS: Final = {"imagenet100": "ImageNet100", "flowers102": "Flowers-102", "cub200": "CUB-200"}
-BACKBONES: Final = {
-    "vit_tiny": "vit_tiny_patch16_224",
-    "vit_small": "vit_small_patch16_224",
-    "vit_base": "vit_base_patch16_224",
-    "vit_large": "vit_large_patch16_224",
-}
-PARTITIONS: Final = ("dirichlet", "iid")
-SCHEMES: Final = {
-    "local-lora": "LocalLoRA",
-    "fed-lora": "FedLoRA",
-    "split-lora": "SplitLoRA",
-    "sflora": "SFLora",
-    "st-sflora-full": "ST-SFLora-Full",
-    "st-sflora": "ST-SFLora",
-}
 PAPER_CELL: Final = ("vit_base", "dirichlet")
 """Backbone and partition whose accuracies we know from the paper."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -17,13 +18,11 @@ from .figure8 import figure8a, figure8b, figure8c
 from .figure9 import figure9
 from .figure10 import DIGIT_COUNTS, PHOTO_COUNTS, accuracy_configs, figure10
 from .figures import Attention, drawn_attention
+from .names import BACKBONES, DATASETS, SCHEMES
 from .reproduce import Report
 from .tables import (
-    BACKBONES,
     CUT,
-    DATASETS,
     ROUNDS,
-    SCHEMES,
     TRAINING,
     Cell,
     measured_memory,
@@ -35,8 +34,8 @@ if TYPE_CHECKING:
     from ..finetune.train import Run
     from .pictures import Pictures
 
-SHARED: Final = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
-"""Where images and weights are looked for beside the checkout when none are given."""
+DATA_VARIABLE: Final = "STSFLORA_DATA"
+"""Environment variable that names a folder with images in `flowers102/` and `weights/` of timm's."""
 
 Train = Callable[[Mapping[str, Config]], "Sequence[Run]"]
 """Runs fine-tuning by names of folders."""
@@ -48,8 +47,8 @@ class Settings:
 
     Attributes:
         quick: fewer seeds, points and images.
-        data: images, as `stsflora finetune` takes them; None for those beside the checkout, or digits.
-        weights: safetensors for the model; None for timm's own, or those beside the checkout.
+        data: images, as `stsflora finetune` takes them; None for those of `DATA_VARIABLE`, or digits.
+        weights: safetensors for the model; None for those of `DATA_VARIABLE`, or timm's own.
         model: a timm ViT, for attention maps.
         device: "auto", "cpu" or "cuda".
         seed: of everything random.
@@ -86,15 +85,22 @@ class Settings:
 
     @cached_property
     def found_data(self) -> str | None:
-        """Images given, or beside the checkout; None where there are none."""
-        beside = SHARED / "flowers102"
-        return self.data or (str(beside) if beside.is_dir() else None)
+        """Images given, or where `DATA_VARIABLE` has them; None where there are none."""
+        found = _in_data_folder("flowers102")
+        return self.data or (None if found is None else str(found))
 
     @cached_property
     def found_weights(self) -> Path | None:
-        """Weights given, or ViT-Tiny's beside the checkout."""
-        beside = SHARED / "weights" / "vit_tiny_patch16_224.fp32.safetensors"
-        return self.weights or (beside if self.model == "vit_tiny_patch16_224" and beside.is_file() else None)
+        """Weights given, or ViT-Tiny's where `DATA_VARIABLE` has them."""
+        tiny = self.model == BACKBONES["vit_tiny"]
+        return self.weights or (_in_data_folder(f"weights/{self.model}.fp32.safetensors") if tiny else None)
+
+
+def _in_data_folder(name: str) -> Path | None:
+    """A file or folder where `DATA_VARIABLE` says; None if it is not there."""
+    folder = os.environ.get(DATA_VARIABLE)
+    path = Path(folder or "", name)
+    return path if folder and path.exists() else None
 
 
 def reproduce(target: str, settings: Settings, train: Train) -> Report:

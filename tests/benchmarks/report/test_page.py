@@ -18,7 +18,7 @@ from stsflora.benchmarks.report.standings import ranked, standings
 from stsflora.benchmarks.rows import Row
 from stsflora.benchmarks.run import plan, plan_reference
 from stsflora.benchmarks.suites import Suite, suite
-from stsflora.experiments.cli.bench import main
+from stsflora.experiments.cli.main import main
 from stsflora.solver import FileFormatError, OptionError, solvers
 
 PAGE = Path(__file__).parents[3] / "docs" / "benchmark.md"

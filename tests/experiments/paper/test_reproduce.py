@@ -24,7 +24,7 @@ pytest.importorskip("matplotlib")
 import torch
 from safetensors.torch import save_file
 
-from stsflora.experiments.cli.finetune import main
+from stsflora.experiments.cli.main import main
 from stsflora.experiments.finetune.run_records import FinishedRun, committed, from_csv
 from stsflora.experiments.paper import reproduce as core
 from stsflora.experiments.paper import tables
@@ -33,6 +33,7 @@ from stsflora.experiments.paper.figure8 import figure8a, figure8b, figure8c
 from stsflora.experiments.paper.figure9 import figure9
 from stsflora.experiments.paper.figure10 import accuracy_configs, figure10
 from stsflora.experiments.paper.figures import UPLOAD, WHOLE, Attention, cell_round, drawn_attention
+from stsflora.experiments.paper.names import BACKBONES
 from stsflora.experiments.paper.pictures import Pictures
 from stsflora.experiments.paper.reproduce import Compared, PaperValue, Statement, paper_values
 from stsflora.experiments.paper.targets import TARGETS, Settings
@@ -143,7 +144,15 @@ def test_without_a_reference_nothing_is_judged():
 
 # Table I
 
-RUN = FinishedRun("flowers102", "vit_tiny_patch16_224", "dirichlet", "sflora", cut=2, rounds=60, top1=0.9)
+RUN = FinishedRun(
+    data="flowers102",
+    model="vit_tiny_patch16_224",
+    partition="dirichlet",
+    method="sflora",
+    cut=2,
+    rounds=60,
+    top1=0.9,
+)
 
 
 def filled(runs):
@@ -214,7 +223,7 @@ def test_the_order_of_schemes_is_judged():
 def test_every_cell_has_a_run(tmp_path):
     configs = [cell.config(tmp_path / cell.dataset, None, 3, 1) for cell in tables.cells()]
     assert len({json.dumps(config.as_dict()) for config in configs}) == len(configs) == 144
-    assert {config.model for config in configs} == set(tables.BACKBONES.values())
+    assert {config.model for config in configs} == set(BACKBONES.values())
     with pytest.raises(UnknownNameError, match=r"backbone 'vit_huge'.*vit_base"):
         tables.Cell("cub200", "vit_huge", "iid", "sflora")
 
@@ -497,8 +506,8 @@ def test_json_and_csv_carry_the_same_numbers(tmp_path, run):
     [
         (["fig7"], "target 'fig7'"),
         (["table1", "--dataset", "cub200", "--data", "."], "folder named cub200"),
-        (["table1", "--dataset", "mnist"], "data set 'mnist'"),
-        (["table1", "--dataset", "cub200", "--schemes", "fedavg"], "scheme 'fedavg'"),
+        (["table1", "--dataset", "mnist"], "--dataset 'mnist'"),
+        (["table1", "--dataset", "cub200", "--schemes", "fedavg"], "--schemes 'fedavg'"),
         (["table1", "--runs", "."], "no checkpoint.safetensors"),
         (["fig9", "--data", "nowhere"], "source 'nowhere'"),
         (["table2", "--device", "tpu"], "device 'tpu'"),
