@@ -90,13 +90,13 @@ STOREYS: dict[str, tuple[str, ...]] = {
         *("archive", "page_tables", "page_plots", "page"),
     ),
     "benchmarks/studies": ("convex_forms", "drop_in", "warm_start"),
-    "experiments": ("finetune", "paper", "flower", "cli"),
+    "experiments": ("setting", "finetune", "paper", "flower", "cli"),
     "experiments/finetune": (
         *("config", "checkpoint", "device", "client_tokens", "client", "schemes", "uplink", "train"),
         *("run_records", "report"),
     ),
     "experiments/paper": (
-        *("names", "drawing", "figures", "pictures", "reproduce", "figure6", "figure8", "figure9"),
+        *("settings", "drawing", "figures", "pictures", "reproduce", "figure6", "figure8", "figure9"),
         *("tables", "figure10", "targets"),
     ),
     "experiments/flower": (
@@ -104,8 +104,7 @@ STOREYS: dict[str, tuple[str, ...]] = {
         *("server_app", "loopback"),
     ),
     "experiments/cli": (
-        *("option_types", "output", "progress", "config_options"),
-        *("solve", "solvers", "bench", "finetune", "reproduce", "main"),
+        *("option_types", "output", "progress", "solve", "solvers", "bench", "finetune", "reproduce", "main"),
     ),
 }
 """Order of the files and folders of each folder, from the ground up: whoever imports, imports downwards."""

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ...benchmarks.suites import suites
-from .option_types import choice, name_list, number_list
+from .option_types import name_option
 from .output import AsJson, drawn, print_files, print_json
 from .progress import progress
 
@@ -29,10 +29,10 @@ EXAMPLES: Final = (
 
 
 def bench(
-    suite: Annotated[str, choice("What to run.", (entry.name for entry in suites()))] = "demo",
-    solvers: Annotated[Any, name_list("Solvers, with options as name:option=value.")] = None,
-    families: Annotated[Any, name_list("Instance families.")] = None,
-    clients: Annotated[Any, number_list("Instance sizes.")] = None,
+    suite: Annotated[str, name_option("What to run.", (entry.name for entry in suites()))] = "demo",
+    solvers: Annotated[Any, name_option("With options as name:option=value.", many=True)] = None,
+    families: Annotated[Any, name_option("Instance families.", many=True)] = None,
+    clients: Annotated[Any, name_option("Instance sizes.", many=True, whole=True)] = None,
     seeds: Annotated[int | None, typer.Option(help="Instances per family and size.")] = None,
     override: Annotated[list[str] | None, typer.Option(help="Of the family, such as tokens=32.")] = None,
     gap: Annotated[float | None, typer.Option(help="Relative gap asked of solvers with a bound.")] = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -12,8 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..finetune.config import DEVICES, SMALL, Config, cache_folder
-from .config_options import combinations, with_config_options
-from .option_types import choice
+from ..setting import settings_of
+from .option_types import name_option, with_options_of
 from .output import AsJson, drawn, print_files, print_json
 from .progress import progress
 
@@ -27,12 +28,12 @@ EXAMPLES: Final = (
 )
 
 
-@with_config_options(method="all")
+@with_options_of(Config, method="all")
 def finetune(
     settings: Mapping[str, Any],
     *,
     target: Annotated[float, typer.Option(help="Accuracy whose cost is reported.")] = 0.9,
-    device: Annotated[str, choice("Where models run.", DEVICES)] = "auto",
+    device: Annotated[str, name_option("Where models run.", DEVICES)] = "auto",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Of torch; else 1 for small, one per core for others.")
     ] = None,
@@ -127,9 +128,12 @@ def _configs(settings: Mapping[str, Any]) -> dict[str, Config]:
         "weights": None if weights is None else str(Path(weights).resolve()),
     }
     configs: dict[str, Config] = {}
-    for single in combinations(settings):
+    swept = [name for name, setting in settings_of(Config).items() if setting.many]
+    for values in product(*(settings[name] for name in swept)):
+        single = dict(zip(swept, values, strict=True))
         solver, options = parse_solver(single["solver"])
-        config = Config(**{**single, **files, "solver": solver, "solver_options": options})
+        given = {**settings, **files, **single, "solver": solver, "solver_options": options}
+        config = Config(**given)
         name = "_".join(config.traits.values()).replace(" ", "").replace(":", "-").replace('"', "")
         configs.setdefault(name, config)
     return configs

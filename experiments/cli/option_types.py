@@ -1,16 +1,19 @@
-"""Types of options: one name or several out of a closed set, lists of names or whole numbers.
-
-A mistake ends in one sentence of ours before any work is done.
-"""
+"""Options for names of a closed set, for comma-separated lists, and for all settings of a dataclass."""
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Annotated, Any
 
 import click
 import typer
+
+from ..setting import Setting, settings_of
+
+Command = Callable[..., None]
 
 
 def split_list(text: str) -> list[str]:
@@ -25,87 +28,89 @@ def split_list(text: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-class Choice(click.ParamType):  # type: ignore[type-arg]  # generic in new versions of click only
-    """One value of a closed set."""
+class Names(click.ParamType):  # type: ignore[type-arg]  # generic in new versions of click only
+    """One name or, with `many`, a list: of the closed set `allowed`, of whole numbers, or of any names.
 
-    name = "choice"
-
-    def __init__(self, allowed: Iterable[str | int] = ()) -> None:
-        self.by_text = {str(value): value for value in allowed}
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The value of that text. Raises OptionError."""
-        if str(value) not in self.by_text:
-            raise _refused(f"{_flag(param)} {str(value)!r:.40}", ", ".join(self.by_text), "Choose one", ctx)
-        return self.by_text[str(value)]
-
-
-class NameList(Choice):
-    """Names separated by commas; of a closed set if one is given, and "all" is then all of them."""
+    A list of a closed set may also be "all". Values keep the type that they have in the set.
+    """
 
     name = "names"
 
+    def __init__(self, allowed: Iterable[str | int] = (), *, many: bool = False, whole: bool = False) -> None:
+        self.allowed, self.many, self.whole = {str(value): value for value in allowed}, many, whole
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The names, as a tuple. Raises OptionError."""
-        names = split_list(str(value))
+        """The value, or a tuple of values. Raises OptionError."""
+        names = split_list(str(value)) if self.many else [str(value)]
+        flag, sort = param.opts[0] if param else "", "whole numbers" if self.whole else "names"
+        if self.many and self.allowed and names == ["all"]:
+            names = list(self.allowed)
         if not names:
-            allowed = f"{self.name} separated by commas"
-            raise _refused("an empty list", allowed, f"Leave {_flag(param)} out", ctx)
-        if not self.by_text:
-            return tuple(names)
-        if names == ["all"]:
-            return tuple(self.by_text.values())
-        return tuple(super(NameList, self).convert(name, param, ctx) for name in names)
+            got = "an empty list"
+        elif self.whole and not all(name.isdecimal() for name in names):
+            got = f"{flag} {value!s:.40}"
+        elif unknown := [name for name in names if self.allowed and name not in self.allowed]:
+            got = f"{flag} {unknown[0]!r:.40}"
+        else:
+            values = tuple(int(name) if self.whole else self.allowed.get(name, name) for name in names)
+            return values if self.many else values[0]
+        from ...solver import OptionError  # loads numpy, which help can do without
+
+        allowed = ", ".join(self.allowed) if self.allowed and names else f"{sort} separated by commas"
+        who = f"stsflora {ctx.info_name}" if ctx else "stsflora"
+        raise OptionError(who, got, allowed, f"Correct {flag} or leave it out")
 
 
-class NumberList(NameList):
-    """Whole numbers separated by commas."""
-
-    name = "whole numbers"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The numbers, as a tuple. Raises OptionError."""
-        names = super().convert(value, param, ctx)
-        if not all(name.isdecimal() for name in names):
-            got = f"{_flag(param)} {value!s:.40}"
-            raise _refused(got, f"{self.name} >= 0 separated by commas", "Write 2,4", ctx)
-        return tuple(int(name) for name in names)
-
-
-def choice(help_text: str, allowed: Iterable[str | int], *flags: str) -> Any:
-    """An option for one value of a closed set, which its help lists."""
+def name_option(
+    help_text: str, allowed: Iterable[str | int] = (), *flags: str, many: bool = False, whole: bool = False
+) -> Any:
+    """An option of `Names`, for an annotation; its help lists the closed set if there is one."""
     known = tuple(allowed)
-    listed = f"{help_text} {_listed('One', known)}"
-    return typer.Option(*flags, click_type=Choice(known), metavar="CHOICE", help=listed)
+    listed = f" {'All, or some' if many else 'One'} of: {', '.join(map(str, known))}." if known else ""
+    return typer.Option(
+        *flags,
+        click_type=Names(known, many=many, whole=whole),
+        metavar=("NUMBER" if whole else "NAME") + (",..." if many else ""),
+        help=help_text + listed,
+    )
 
 
-def choice_argument(help_text: str, allowed: Iterable[str]) -> Any:
-    """An argument for one value of a closed set, which the usage line lists."""
-    known = tuple(allowed)
-    return typer.Argument(click_type=Choice(known), metavar="|".join(known), help=help_text)
+def with_options_of(owner: Any, **defaults: str) -> Callable[[Command], Command]:
+    """Give a command an option for every `Setting` of a dataclass; its first argument is a dict of them.
+
+    Typer reads a command's options from its signature, so one is put together: an option for each setting,
+    then the command's own keyword arguments. Where there may be many, the command gets a tuple.
+
+    Args:
+        owner: the dataclass.
+        defaults: of options by setting, where those of the dataclass would not do.
+    """
+    settings = settings_of(owner)
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def called(**given: Any) -> None:
+            command({name: given.pop(name) for name in settings}, **given)
+
+        _, *own = inspect.signature(command, eval_str=True).parameters.values()
+        generated = [_parameter(setting, defaults.get(name)) for name, setting in settings.items()]
+        called.__signature__ = inspect.Signature([*generated, *own])  # type: ignore[attr-defined]  # for Typer
+        return called
+
+    return decorate
 
 
-def name_list(help_text: str, allowed: Iterable[str | int] = (), *flags: str) -> Any:
-    """An option for a list of names; its help lists the closed set if there is one."""
-    known = tuple(allowed)
-    listed = f"{help_text} {_listed('All, or some', known)}" if known else help_text
-    return typer.Option(*flags, click_type=NameList(known), metavar="NAME,...", help=listed)
-
-
-def number_list(help_text: str, *flags: str) -> Any:
-    """An option for a list of whole numbers."""
-    return typer.Option(*flags, click_type=NumberList(), metavar="NUMBER,...", help=help_text)
-
-
-def _listed(count: str, known: Iterable[str | int]) -> str:
-    return f"{count} of: {', '.join(map(str, known))}."
-
-
-def _flag(param: click.Parameter | None) -> str:
-    return param.opts[0] if param is not None else ""
-
-
-def _refused(got: str, allowed: str, next_step: str, ctx: click.Context | None) -> Exception:
-    from ...solver import OptionError  # loads numpy, which help can do without
-
-    return OptionError(f"stsflora {ctx.info_name if ctx else ''}".strip(), got, allowed, next_step)
+def _parameter(setting: Setting, default: str | None) -> inspect.Parameter:
+    """A keyword argument as Typer wants it: type, flag and help in the annotation."""
+    name = (setting.many or setting.option or setting.name).replace("_", "-")
+    flag = f"--{name}/--no-{name}" if setting.kind is bool else f"--{name}"
+    kind: Any = setting.kind | None if setting.optional else setting.kind
+    value, about = setting.default if default is None else default, typer.Option(flag, help=setting.help)
+    if setting.many:
+        kind, value, whole = Any, str(value), setting.kind is int  # text that `Names` makes a tuple
+        about = name_option(setting.help, setting.allowed, flag, many=True, whole=whole)
+    elif setting.allowed:
+        about = name_option(setting.help, setting.allowed, flag)
+    return inspect.Parameter(
+        setting.name, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=Annotated[kind, about]
+    )

@@ -15,7 +15,7 @@ from rich.table import Table
 from .output import AsJson, print_json
 
 if TYPE_CHECKING:
-    from ...solver import Problem, Result
+    from ...solver import Result
 
 SHOWN_CLIENTS: Final = 20
 """The table has this many clients."""
@@ -41,8 +41,9 @@ def solve(
     as_json: AsJson = False,
 ) -> None:
     """Allocate tokens, bandwidth and power for one problem."""
+    from ...benchmarks.families import family as draw
     from ...benchmarks.run import parse_options
-    from ...solver import Allocation, OptionError
+    from ...solver import Allocation, OptionError, Problem
     from ...solver import solve as solve_problem
     from ...solver.registry import lookup
 
@@ -55,7 +56,7 @@ def solve(
         )
     options = parse_options(option or [])
     lookup(solver).check_options(options)
-    problem = _problem(file, family, clients, seed)
+    problem = Problem.load(file) if file is not None else draw(str(family), clients, seed)
     result = solve_problem(
         problem,
         solver,
@@ -73,16 +74,6 @@ def solve(
         _show(result)
     if result.evaluation is None or not result.evaluation.feasible:
         raise typer.Exit(1)
-
-
-def _problem(file: Path | None, family: str | None, clients: int, seed: int) -> Problem:
-    from ...solver import Problem
-
-    if file is not None:
-        return Problem.load(file)
-    from ...benchmarks.families import family as draw
-
-    return draw(str(family), clients, seed)
 
 
 def _show(result: Result) -> None:

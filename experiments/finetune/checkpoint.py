@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
@@ -76,37 +74,24 @@ def save_checkpoint(
     )
 
 
-def load_checkpoint(path: str | PathLike[str]) -> tuple[Config, list[RoundLog], dict[str, Tensor]]:
-    """Read what `save_checkpoint` wrote; never unpickles.
+def load_checkpoint(
+    path: str | PathLike[str], *, with_tensors: bool = True
+) -> tuple[Config, list[RoundLog], dict[str, Tensor]]:
+    """Read what `save_checkpoint` wrote, with no tensors if they are not asked for; never unpickles.
 
     Raises:
         FileFormatError: it is unreadable or from elsewhere.
     """
-    with _opened(path) as checkpoint:
-        config, logs = _settings_and_logs(checkpoint)
-        tensors = {name: checkpoint.get_tensor(name) for name in checkpoint.keys()}  # noqa: SIM118 - no mapping
-    return config, logs, tensors
-
-
-def load_logs(path: str | PathLike[str]) -> tuple[Config, list[RoundLog]]:
-    """Read a checkpoint without its tensors. Raises FileFormatError as `load_checkpoint` does."""
-    with _opened(path) as checkpoint:
-        return _settings_and_logs(checkpoint)
-
-
-def _settings_and_logs(checkpoint: Any) -> tuple[Config, list[RoundLog]]:
-    metadata: dict[str, str] = checkpoint.metadata() or {}
-    logs = parse_json(b'{"logs": %b}' % metadata["logs"].encode())["logs"]
-    return Config.from_dict(parse_json(metadata["config"].encode())), [RoundLog(**entry) for entry in logs]
-
-
-@contextmanager
-def _opened(path: str | PathLike[str]) -> Iterator[Any]:
-    """A safetensors file; whatever is wrong with its content becomes a FileFormatError."""
     file = existing_file(path, MAX_BYTES, "Choose another folder")
     try:
         with safe_open(str(file), framework="pt") as opened:
-            yield opened
+            metadata: dict[str, Any] = opened.metadata() or {}
+            names = opened.keys() if with_tensors else ()
+            tensors = {name: opened.get_tensor(name) for name in names}
+        config = Config.from_dict(parse_json(metadata["config"].encode()))
+        logs = [
+            RoundLog(**entry) for entry in parse_json(b'{"logs": %b}' % metadata["logs"].encode())["logs"]
+        ]
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, StsfloraError) as error:
         raise FileFormatError(
             f"checkpoint {Path(path).name!r}",
@@ -114,3 +99,4 @@ def _opened(path: str | PathLike[str]) -> Iterator[Any]:
             "a checkpoint of this version",
             "Start anew with --fresh, or choose another folder",
         ) from error
+    return config, logs, tensors

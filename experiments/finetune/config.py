@@ -4,15 +4,17 @@ The options of `stsflora finetune`, the columns of its results and the run confi
 made from the fields of `Config`. Help lists them too, so nothing here loads numpy before a `Config` is made.
 """
 
-# Annotations are not postponed: they are read when the program runs.
+from __future__ import annotations
+
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Final, Self, get_args
+from typing import Annotated, Any, Final, Self
 
 from ...models.vit.names import MEASURES, MERGES
+from ..setting import Setting, settings_of
 
 METHODS: Final = ("local-lora", "fed-lora", "split-lora", "sflora", "st-sflora-full", "st-sflora")
 """Training schemes of Table I, one class each in `schemes.py`."""
@@ -28,50 +30,6 @@ DEVICES: Final = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What is known of one field of `Config`; the last four come from the field itself.
-
-    Attributes:
-        help: what it is, in a sentence.
-        allowed: all values that there are; empty where no list could name them.
-        least: smallest value of a whole number.
-        above: what another number has to exceed; it must also be finite.
-        option: its name on the command line, where that is not the field's.
-        swept: whether the command line takes a list, under the name in the plural, and runs all combinations.
-        name: of the field.
-        kind: str, int, float or bool.
-        optional: whether None is allowed.
-        default: of the field.
-    """
-
-    help: str
-    allowed: tuple[str | int, ...] = ()
-    least: int | None = None
-    above: float | None = None
-    option: str = ""
-    swept: bool = False
-    name: str = ""
-    kind: type = str
-    optional: bool = False
-    default: Any = None
-
-    def check(self, value: Any) -> None:
-        """Raise OptionError unless a run can have this value."""
-        from ...solver import OptionError
-        from ...solver.checks import real_number, whole_number
-
-        if value is None and self.optional:
-            return
-        got = f"{self.name}={value!r:.40}"
-        if self.allowed and value not in self.allowed:
-            raise OptionError("Config", got, " or ".join(map(str, self.allowed)), "Choose one")
-        if self.least is not None:
-            whole_number("Config", self.name, value, self.least)
-        if self.above is not None and real_number("Config", self.name, value, self.above) == self.above:
-            raise OptionError("Config", got, f"a finite number > {self.above:g}", "Correct it")
-
-
-@dataclass(frozen=True)
 class Config:
     """Settings of one run; the defaults run offline in seconds, wireless numbers are the paper's.
 
@@ -81,15 +39,15 @@ class Config:
         OptionError: a value that `Setting` does not allow.
     """
 
-    # Those of which the command line takes lists: the first varies slowest.
-    seed: Annotated[int, Setting("Of everything random.", least=0, swept=True)] = 0
-    cut: Annotated[int, Setting("Blocks on the client.", least=1, swept=True)] = 2
-    partition: Annotated[str, Setting("Who holds which images.", PARTITIONS, swept=True)] = "dirichlet"
-    method: Annotated[str, Setting("Training schemes of Table I.", METHODS, swept=True)] = SELECTING
-    solver: Annotated[str, Setting("For st-sflora; options as name:option=value.", swept=True)] = "exact"
+    # Those of which the command line runs all combinations; the first varies slowest.
+    seed: Annotated[int, Setting("Of everything random.", least=0, many="seeds")] = 0
+    cut: Annotated[int, Setting("Blocks on the client.", least=1, many="cuts")] = 2
+    partition: Annotated[str, Setting("Who holds which images.", PARTITIONS, many="partitions")] = "dirichlet"
+    method: Annotated[str, Setting("Training schemes of Table I.", METHODS, many="methods")] = SELECTING
+    solver: Annotated[str, Setting("For st-sflora; options as name:option=value.", many="solvers")] = "exact"
     solver_options: Mapping[str, Any] = field(default_factory=dict)
-    measure: Annotated[str, Setting("What ranks tokens.", MEASURES, swept=True)] = "attention"
-    merge: Annotated[str, Setting("What becomes of the others.", MERGES, swept=True)] = "attention"
+    measure: Annotated[str, Setting("What ranks tokens.", MEASURES, many="measures")] = "attention"
+    merge: Annotated[str, Setting("What becomes of the others.", MERGES, many="merges")] = "attention"
 
     data: Annotated[str, Setting("digits, an .npz file, a folder, torchvision:NAME, hf:NAME.")] = "digits"
     model: Annotated[str, Setting("A timm ViT; small is pretrained on digits here.")] = SMALL
@@ -117,8 +75,8 @@ class Config:
     evaluate_every: Annotated[int, Setting("Rounds between evaluations.", least=1)] = 1
 
     def __post_init__(self) -> None:
-        for name, setting in settings().items():
-            setting.check(getattr(self, name))
+        for name, setting in settings_of(Config).items():
+            setting.check("Config", getattr(self, name))
 
     @property
     def solver_text(self) -> str:
@@ -165,19 +123,6 @@ class Config:
         """Name of the first setting, other than the number of rounds, in which two runs differ."""
         mine, theirs = self.as_dict(), other.as_dict()
         return next((name for name in mine if name != "rounds" and mine[name] != theirs[name]), None)
-
-
-def settings() -> dict[str, Setting]:
-    """What is known of each field of `Config`, by name; the solver's options count as part of its name."""
-    found = {}
-    for entry in fields(Config):
-        if entry.name != "solver_options":
-            annotation, setting = get_args(entry.type)
-            kinds = get_args(annotation) or (annotation,)  # (int, NoneType) of `int | None`
-            found[entry.name] = replace(
-                setting, name=entry.name, kind=kinds[0], optional=len(kinds) > 1, default=entry.default
-            )
-    return found
 
 
 def cache_folder() -> Path:

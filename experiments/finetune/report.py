@@ -38,25 +38,10 @@ def labels(configs: Sequence[Config]) -> list[str]:
 
 def results_table(title: str, runs: Runs, target: float) -> TextTable:
     """One line per run: final accuracies, the curve, and what the air had to carry."""
-    goal = f"to {100 * target:.3g} %"
-    return TextTable(
-        title=title,
-        columns=(
-            "scheme",
-            "top-1",
-            "K at test",
-            "curve",
-            "mean K",
-            "STE",
-            "MB up",
-            "air time",
-            "energy",
-            f"rounds {goal}",
-            f"air {goal}",
-            f"energy {goal}",
-        ),
-        lines=tuple(_line(label, logs, target) for label, logs in runs.items()),
-    )
+    ends = ("scheme", "top-1", "K at test", "curve", "mean K", "STE", "MB up", "air time", "energy")
+    goals = tuple(f"{cost} to {100 * target:.3g} %" for cost in ("rounds", "air", "energy"))
+    lines = tuple(_line(label, logs, target) for label, logs in runs.items())
+    return TextTable(title=title, columns=(*ends, *goals), lines=lines)
 
 
 def markdown(

@@ -15,7 +15,8 @@ import numpy as np
 from ...benchmarks.report.csv_text import csv_text
 from ...solver import FileFormatError
 from ...solver.files.file_access import existing_file, write_atomically
-from .config import Config, settings
+from ..setting import settings_of
+from .config import Config
 
 if TYPE_CHECKING:
     from .checkpoint import RoundLog
@@ -65,9 +66,11 @@ class Figures:
 
 def _setting_columns() -> list[tuple[str, Any, Any]]:
     """Names, types and defaults: text is empty where a row does not give it, anything else is None."""
-    kinds = {name: int if setting.kind is bool else setting.kind for name, setting in settings().items()}
-    columns = {name: (str, "") if kind is str else (kind | None, None) for name, kind in kinds.items()}
-    return [("run", str, ""), *((name, *column) for name, column in columns.items())]
+    columns: list[tuple[str, Any, Any]] = [("run", str, "")]
+    for name, setting in settings_of(Config).items():
+        kind = int if setting.kind is bool else setting.kind
+        columns.append((name, str, "") if kind is str else (name, kind | None, None))
+    return columns
 
 
 SettingColumns: Any = make_dataclass("SettingColumns", _setting_columns(), frozen=True)
@@ -143,7 +146,7 @@ def finished_run(
     config: Config, logs: Sequence[RoundLog], *, run: str = "", target: float = 0.9
 ) -> FinishedRun:
     """The row of a run; `target` is the accuracy whose cost it gives."""
-    given = {name: getattr(config, name) for name in settings()} | {
+    given = {name: getattr(config, name) for name in settings_of(Config)} | {
         "data": Path(config.data).stem,
         "weights": Path(config.weights).name if config.weights else "",
         "rounds": len(logs),
@@ -159,7 +162,7 @@ def from_folders(folder: Path) -> list[FinishedRun]:
     Raises:
         FileFormatError: there is none, or a checkpoint is broken.
     """
-    from .checkpoint import load_logs
+    from .checkpoint import load_checkpoint
 
     files = sorted(folder.glob("**/checkpoint.safetensors"))
     if not files:
@@ -169,7 +172,8 @@ def from_folders(folder: Path) -> list[FinishedRun]:
             "a folder of runs",
             "Run stsflora finetune",
         )
-    return [finished_run(*load_logs(file), run=file.parent.name) for file in files]
+    loaded = ((file.parent.name, *load_checkpoint(file, with_tensors=False)[:2]) for file in files)
+    return [finished_run(config, logs, run=name) for name, config, logs in loaded]
 
 
 def from_csv(file: Path) -> list[FinishedRun]:

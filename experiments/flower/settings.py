@@ -12,8 +12,9 @@ import torch
 
 from ...benchmarks.run import parse_options
 from ...solver import OptionError
-from ..finetune.config import SELECTING, SMALL, Config, settings
+from ..finetune.config import SELECTING, SMALL, Config
 from ..finetune.device import chosen_device
+from ..setting import settings_of
 
 SERVER: Final[Mapping[str, Any]] = MappingProxyType(
     {"output": "results/flower", "device": "auto", "start-timeout-s": 120.0, "reply-timeout-s": 120.0}
@@ -51,7 +52,7 @@ def run_configuration(config: Config) -> dict[str, Any]:
     values = {**config.as_dict(), "solver": config.solver_text}
     flat = {
         name.replace("_", "-"): setting.kind() if values[name] is None else values[name]
-        for name, setting in settings().items()
+        for name, setting in settings_of(Config).items()
     }
     return {**flat, **SERVER}
 
@@ -62,7 +63,7 @@ def read_settings(values: Mapping[str, object]) -> Settings:
     Raises:
         OptionError: a setting is missing, unknown, of the wrong type or out of range.
     """
-    known = {name.replace("_", "-"): setting for name, setting in settings().items()}
+    known = {name.replace("_", "-"): setting for name, setting in settings_of(Config).items()}
     if unfit := sorted((known.keys() | SERVER.keys()) ^ values.keys()):
         raise OptionError(
             "run configuration", f"{unfit[0]!r:.60} unknown or missing", "the app's settings", "Correct it"

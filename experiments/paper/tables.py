@@ -14,8 +14,8 @@ from ...models.cell.device import Architecture, Demands, client_demands
 from ...solver import FileFormatError, UnknownNameError
 from ..finetune.config import PARTITIONS, SELECTING, Config
 from ..finetune.run_records import COMMITTED, FinishedRun
-from .names import BACKBONES, DATASETS, SCHEMES
 from .reproduce import NOT_RUN, Compared, Report, Statement, paper_values
+from .settings import BACKBONES, DATASETS, SCHEMES
 
 PAPER_CELL: Final = ("vit_base", "dirichlet")
 """Backbone and partition whose accuracies we know from the paper."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ...solver import FileFormatError, MissingDependencyError, UnknownNameError
 from ..finetune.config import Config
@@ -18,8 +16,8 @@ from .figure8 import figure8a, figure8b, figure8c
 from .figure9 import figure9
 from .figure10 import DIGIT_COUNTS, PHOTO_COUNTS, accuracy_configs, figure10
 from .figures import Attention, drawn_attention
-from .names import BACKBONES, DATASETS, SCHEMES
 from .reproduce import Report
+from .settings import BACKBONES, DATASETS, Settings
 from .tables import (
     CUT,
     ROUNDS,
@@ -34,73 +32,8 @@ if TYPE_CHECKING:
     from ..finetune.train import Run
     from .pictures import Pictures
 
-DATA_VARIABLE: Final = "STSFLORA_DATA"
-"""Environment variable that names a folder with images in `flowers102/` and `weights/` of timm's."""
-
 Train = Callable[[Mapping[str, Config]], "Sequence[Run]"]
 """Runs fine-tuning by names of folders."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a reproduction depends on.
-
-    Attributes:
-        quick: fewer seeds, points and images.
-        data: images, as `stsflora finetune` takes them; None for those of `DATA_VARIABLE`, or digits.
-        weights: safetensors for the model; None for those of `DATA_VARIABLE`, or timm's own.
-        model: a timm ViT, for attention maps.
-        device: "auto", "cpu" or "cuda".
-        seed: of everything random.
-        cache: folder for the small pretrained ViT.
-        dataset: of Table I to run, with the next four; None runs nothing.
-        backbone: of Table I.
-        partition: of Table I.
-        schemes: of Table I.
-        rounds: of fine-tuning; None for the full or quick number.
-        runs: a folder of finished runs.
-    """
-
-    quick: bool = False
-    data: str | None = None
-    weights: Path | None = None
-    model: str = "vit_tiny_patch16_224"
-    device: str = "auto"
-    seed: int = 0
-    cache: Path = Path("cache")
-    dataset: str | None = None
-    backbone: str = "vit_tiny"
-    partition: str = "dirichlet"
-    schemes: tuple[str, ...] = tuple(SCHEMES)
-    rounds: int | None = None
-    runs: Path | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, without folders of this machine."""
-        values = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "cache"}
-        return {
-            name: Path(value).name if name in {"data", "weights", "runs"} and value else value
-            for name, value in values.items()
-        }
-
-    @cached_property
-    def found_data(self) -> str | None:
-        """Images given, or where `DATA_VARIABLE` has them; None where there are none."""
-        found = _in_data_folder("flowers102")
-        return self.data or (None if found is None else str(found))
-
-    @cached_property
-    def found_weights(self) -> Path | None:
-        """Weights given, or ViT-Tiny's where `DATA_VARIABLE` has them."""
-        tiny = self.model == BACKBONES["vit_tiny"]
-        return self.weights or (_in_data_folder(f"weights/{self.model}.fp32.safetensors") if tiny else None)
-
-
-def _in_data_folder(name: str) -> Path | None:
-    """A file or folder where `DATA_VARIABLE` says; None if it is not there."""
-    folder = os.environ.get(DATA_VARIABLE)
-    path = Path(folder or "", name)
-    return path if folder and path.exists() else None
 
 
 def reproduce(target: str, settings: Settings, train: Train) -> Report:

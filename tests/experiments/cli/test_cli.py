@@ -16,7 +16,7 @@ from stsflora.benchmarks.rows import read_rows
 from stsflora.benchmarks.suites import suites
 from stsflora.experiments.cli.main import main
 from stsflora.experiments.finetune.config import DEVICES, METHODS, PARTITIONS
-from stsflora.experiments.paper.names import BACKBONES, DATASETS, SCHEMES, TARGETS
+from stsflora.experiments.paper.settings import BACKBONES, DATASETS, SCHEMES, TARGETS
 from stsflora.models.vit.names import MEASURES, MERGES
 from stsflora.solver import Allocation, Answer, Problem, evaluate, register, solve, solvers
 from stsflora.solver.registry import unregister

@@ -74,7 +74,12 @@ def test_a_curve_has_the_evaluated_rounds_and_cumulative_costs():
 
 def test_rows_survive_a_file(tmp_path):
     config = Config(
-        seed=3, min_tokens=5, solver="fixed", solver_options={"tokens": 7}, max_power_w=0.1, count_forward=True
+        seed=3,
+        min_tokens=5,
+        solver="fixed",
+        solver_options={"tokens": 7},
+        max_power_w=0.1,
+        count_forward=True,
     )
     save_records(tmp_path, {"one": (config, LOGS)}, target=0.9)
     assert {file.name for file in tmp_path.iterdir()} == set(RECORDS)
@@ -92,7 +97,7 @@ def test_rows_are_taken_from_checkpoints(tmp_path):
     assert rows == [finished_run(config, LOGS, run=name) for name, config in configs.items()]
     assert [row.weights for row in rows] == ["one", "two"]
     (tmp_path / "two" / "checkpoint.safetensors").write_bytes(b"{}")
-    with pytest.raises(FileFormatError, match="checkpoint 'checkpoint.safetensors'"):
+    with pytest.raises(FileFormatError, match=r"checkpoint 'checkpoint\.safetensors'"):
         from_folders(tmp_path)
 
 

@@ -33,10 +33,10 @@ from stsflora.experiments.paper.figure8 import figure8a, figure8b, figure8c
 from stsflora.experiments.paper.figure9 import figure9
 from stsflora.experiments.paper.figure10 import accuracy_configs, figure10
 from stsflora.experiments.paper.figures import UPLOAD, WHOLE, Attention, cell_round, drawn_attention
-from stsflora.experiments.paper.names import BACKBONES
 from stsflora.experiments.paper.pictures import Pictures
 from stsflora.experiments.paper.reproduce import Compared, PaperValue, Statement, paper_values
-from stsflora.experiments.paper.targets import TARGETS, Settings
+from stsflora.experiments.paper.settings import BACKBONES, Settings
+from stsflora.experiments.paper.targets import TARGETS
 from stsflora.experiments.paper.targets import reproduce as make
 from stsflora.models.cell.device import Architecture, block_activation_bytes
 from stsflora.models.data import Images

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from stsflora.experiments.paper import names
-from stsflora.experiments.paper.targets import DATA_VARIABLE, TARGETS, Settings
+from stsflora.experiments.paper import settings
+from stsflora.experiments.paper.settings import DATA_VARIABLE, Settings
+from stsflora.experiments.paper.targets import TARGETS
 
 
 def test_every_name_of_a_target_can_be_made() -> None:
-    assert tuple(TARGETS) == names.TARGETS
+    assert tuple(TARGETS) == settings.TARGETS
 
 
 def test_without_the_variable_nothing_is_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ pytest.importorskip("peft")
 pytest.importorskip("sklearn")
 
 from stsflora.experiments.cli.main import main
-from stsflora.experiments.finetune.config import METHODS, Config, settings
+from stsflora.experiments.finetune.config import METHODS, Config
+from stsflora.experiments.setting import settings_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -50,11 +51,11 @@ def another(setting):
     return SOME[setting.name] if setting.kind is str else setting.kind((setting.default or 2) + 1)
 
 
-@pytest.mark.parametrize("name", settings())
+@pytest.mark.parametrize("name", settings_of(Config))
 def test_every_setting_can_be_set(name, configs):
-    setting = settings()[name]
+    setting = settings_of(Config)[name]
     value = another(setting)
-    flag = f"--{(setting.option or name).replace('_', '-')}" + ("s" if setting.swept else "")
+    flag = f"--{(setting.many or setting.option or name).replace('_', '-')}"
     chosen = [] if name == "method" else ["--methods", "st-sflora"]
     (config,) = configs(*chosen, flag, *([] if setting.kind is bool else [str(value)])).values()
     assert config == Config(**{"method": "st-sflora", name: value})
