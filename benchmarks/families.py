@@ -17,10 +17,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from ..models.arguments import require_range, require_whole
 from ..models.cell.cell import mean_gain
 from ..models.cell.fading import fading_power, gauss_markov_step
 from ..solver import OptionError, Problem, UnknownNameError
+from ..solver.checks import numbers_in_range, whole_number
 from ..solver.physics.demand import Demand
 from ..solver.physics.uplink import payload_bits
 from ..solver.problem import FloatArray
@@ -250,8 +250,8 @@ def fading_sequence(clients: int, rounds: int, seed: int, correlation: float) ->
         ProblemError: correlation out of range.
     """
     setting = _setting("fading_sequence", clients, seed, TOKENS)
-    require_whole("fading_sequence", "rounds", rounds)
-    require_range("fading_sequence", "correlation", correlation, -1.0, 1.0)
+    whole_number("fading_sequence", "rounds", rounds, 1)
+    numbers_in_range("fading_sequence", "correlation", correlation, -1.0, 1.0)
     return _fading_rounds(setting, rounds, correlation)
 
 
@@ -271,9 +271,9 @@ def _fading_rounds(setting: Setting, rounds: int, correlation: float) -> Iterato
 
 
 def _setting(who: str, clients: int, seed: int, tokens: int) -> Setting:
-    require_whole(who, "clients", clients)
-    require_whole(who, "seed", seed, least=0)
-    require_whole(who, "tokens", tokens)
+    whole_number(who, "clients", clients, 1)
+    whole_number(who, "seed", seed, 0)
+    whole_number(who, "tokens", tokens, 1)
     return Setting(int(clients), int(seed), int(tokens))
 
 

@@ -6,7 +6,6 @@ downlink rates, attention) are not known to us and were chosen plausibly.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +20,7 @@ from ..solver import Problem
 from ..solver.physics.bandwidth import power_w_for_energy
 from ..solver.physics.uplink import payload_bits, rate_bps, uplink_s
 from ..solver.problem import FloatArray
+from ..solver.random_streams import random_stream
 from ..solver.units import THERMAL_NOISE_W_PER_HZ
 
 CELL: Final = Cell()
@@ -66,9 +66,7 @@ class Setting:
 
     def stream(self, part: str) -> Generator:
         """Random numbers of one named part: the same in every process, independent of other parts."""
-        name = f"stsflora instance: {part}, {self.clients} clients, seed {self.seed}"
-        entropy = int.from_bytes(hashlib.sha256(name.encode()).digest(), "big")
-        return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
+        return random_stream(f"stsflora instance: {part}, {self.clients} clients, seed {self.seed}")
 
     @property
     def bandwidth_hz(self) -> float:

@@ -1,4 +1,4 @@
-"""One benchmark run is one row; a file of rows is JSON Lines that survives a kill."""
+"""Benchmark rows, one per solver and instance, and their JSON Lines file, which survives a kill."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 from ..solver import FileFormatError, Quality
 from ..solver.files.file_access import existing_file
 from ..solver.files.json_files import parse_json, plain
+from ..solver.solver_text import solver_text
 
 SKIPPED: Final = "skipped"
 """The `stop` of a row whose solver could not run here; `message` says why."""
@@ -21,28 +22,22 @@ SKIPPED: Final = "skipped"
 MAX_BYTES: Final = 2**30
 """Largest file of rows that is read."""
 
-_UNDEFINED: Final = {
-    "build_s": math.nan,
-    "solve_s": math.nan,
-    "ste": -math.inf,
-    "bound": math.inf,
-    "gap": math.inf,
-    "violation": math.inf,
-    "claimed_ste": math.nan,
-    "claimed_bound": math.inf,
-    "time_limit_s": math.inf,
-}
-"""What null stands for in a file, by field."""
+KINDS: Final = {"str": str, "int": int, "float": int | float, "Mapping[str, Any]": dict}
+"""Types in a file by the annotation of a field."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Row:
-    """One solver on one instance.
+    """One solver on one instance: the schema of a line of `rows.jsonl`.
+
+    A file holds null where a figure is undefined: nan, or infinite as said below. Rows are equal when they
+    are written alike.
 
     Attributes:
         key: identifies solver, options, limits, instance and versions; equal keys need no second run.
         instance: readable name, family-clientsxtokens-seed.
-        fingerprint: digest of the problem's data; rows with the same one are comparable.
+        fingerprint: digest of the problem's data; rows with the same one are comparable. Empty when the
+            instance was not built.
         family: name of the instance family.
         clients: M.
         tokens: N; 0 when the instance was not built.
@@ -69,38 +64,40 @@ class Row:
 
     key: str
     instance: str
-    fingerprint: str
+    fingerprint: str = ""
     family: str
     clients: int
-    tokens: int
+    tokens: int = 0
     seed: int
     solver: str
     options: Mapping[str, Any]
     asked_gap: float
-    time_limit_s: float
+    time_limit_s: float = math.inf
     versions: Mapping[str, str]
-    build_s: float
-    solve_s: float
-    repeats: int
-    ste: float
-    bound: float
-    gap: float
-    violation: float
-    claimed_ste: float
-    claimed_bound: float
+    build_s: float = math.nan
+    solve_s: float = math.nan
+    repeats: int = 0
+    ste: float = -math.inf
+    bound: float = math.inf
+    gap: float = math.inf
+    violation: float = math.inf
+    claimed_ste: float = math.nan
+    claimed_bound: float = math.inf
     stop: str
-    quality: str
-    message: str
+    quality: str = Quality.NONE
+    message: str = ""
     trace: tuple[tuple[float, float, float], ...] = field(default=(), repr=False)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Row) and self.as_dict() == other.as_dict()
+
+    def __hash__(self) -> int:
+        return hash(self.key)
 
     @property
     def label(self) -> str:
         """Solver with its options, as on the command line: minlp:engine=highs."""
-        texts = {
-            name: value if isinstance(value, str) else json.dumps(value)
-            for name, value in self.options.items()
-        }
-        return ":".join([self.solver, *(f"{name}={text}" for name, text in texts.items())])
+        return solver_text(self.solver, self.options)
 
     @property
     def skipped(self) -> bool:
@@ -119,22 +116,20 @@ class Row:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Inverse of `as_dict`. Raises ValueError for missing or unknown fields and wrong types."""
-        names = {entry.name for entry in fields(cls)}
-        if set(values) != names:
-            raise ValueError(f"other fields than a row's: {', '.join(sorted(set(values) ^ names))[:80]}")
-        row = dict(values)
-        for name, undefined in _UNDEFINED.items():
-            row[name] = undefined if row[name] is None else row[name]
+        """Inverse of `as_dict`. Raises ValueError or TypeError for other fields and wrong types."""
+        row, names = dict(values), {entry.name for entry in fields(cls)}
+        if set(row) != names:
+            raise ValueError(f"other fields than a row's: {', '.join(sorted(set(row) ^ names))[:80]}")
+        for entry in fields(cls):
+            if row[entry.name] is None and entry.type == "float":
+                row[entry.name] = entry.default
+            kind = KINDS.get(str(entry.type), object)
+            if not isinstance(row[entry.name], kind):
+                raise ValueError(f"field {entry.name!r} of type {type(row[entry.name]).__name__}")
         row["trace"] = tuple(
             (s, -math.inf if ste is None else ste, math.inf if bound is None else bound)
             for s, ste, bound in row["trace"]
         )
-        kinds = {"str": str, "int": int, "float": int | float, "Mapping[str, Any]": dict}
-        for entry in fields(cls):
-            kind = kinds.get(str(entry.type))
-            if kind is not None and not isinstance(row[entry.name], kind):
-                raise ValueError(f"field {entry.name!r} of type {type(row[entry.name]).__name__}")
         return cls(**row)
 
 

@@ -49,8 +49,8 @@ class Setting:
             raise OptionError(who, got, " or ".join(map(str, self.allowed)), "Choose one")
         if self.least is not None:
             whole_number(who, self.name, value, self.least)
-        if self.above is not None and real_number(who, self.name, value, self.above) == self.above:
-            raise OptionError(who, got, f"a finite number > {self.above:g}", "Correct it")
+        if self.above is not None:
+            real_number(who, self.name, value, self.above, open_low=True)
 
 
 @cache

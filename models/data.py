@@ -1,4 +1,4 @@
-"""Images with labels: the digits of scikit-learn, packed .npz files, image folders, public sets by name.
+"""Load image data sets: scikit-learn's digits, packed .npz files, image folders, torchvision, Hugging Face.
 
 All are read into memory as uint8. Files from outside are untrusted: no pickle, sizes and ranges checked.
 """
@@ -20,11 +20,11 @@ from torch import Tensor
 
 from ..solver import FileFormatError, MissingDependencyError, OptionError
 from ..solver.files.file_access import existing_file
+from ..solver.random_streams import random_stream
 
 MAX_BYTES: Final = 4 * 2**30
 MAX_PIXELS: Final = 50_000_000
 PICTURES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-DIGITS_SPLIT_SEED: Final = 2026
 
 PIXEL_MEAN: Final = 0.5
 PIXEL_DEVIATION: Final = 0.5
@@ -33,12 +33,12 @@ PIXEL_DEVIATION: Final = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Labelled images in memory.
+    """Labelled square images in memory.
 
     Args:
-        pixels: (n, 3, size, size) uint8.
+        pixels: (n, 3, size, size) uint8, n >= 1.
         labels: (n,) int64, 0 to classes - 1.
-        classes: how many.
+        classes: how many there are, >= 1.
 
     Raises:
         OptionError: no images, or shapes, types or labels that do not fit.
@@ -73,18 +73,18 @@ class Images:
         return int(self.pixels.shape[-1])
 
     def normalised(self, index: Tensor) -> Tensor:
-        """(b, 3, size, size) float32 in -1..1 of the images at an index."""
+        """(b, 3, size, size) float32 from -1 to 1: the images at an index, (b,) int64."""
         return (self.pixels[index].float() / 255.0 - PIXEL_MEAN) / PIXEL_DEVIATION
 
     def take(self, index: NDArray[np.int64]) -> Images:
-        """The images at an index, as a set of their own."""
+        """The images at an index, (b,) int64 with b >= 1, copied into a set of their own."""
         rows = torch.from_numpy(np.asarray(index, dtype=np.int64))
         return Images(self.pixels[rows], self.labels[rows], self.classes)
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images to train on and to test with."""
+    """A data set: images to train on and images to test with."""
 
     name: str
     train: Images
@@ -97,13 +97,13 @@ class Dataset:
 
 
 def load_data(source: str, size_px: int) -> Dataset:
-    """Read a data set and bring every image to one size (centre square, bicubic).
+    """Load a data set, with every image brought to one size (centre square, bicubic).
 
     Args:
         source: "digits"; a packed `.npz` file with x_train, y_train, x_test, y_test; a folder with packs
             `*_train.npz` and `*_test*.npz` or `*_val.npz`, or with `train/CLASS/*.jpg` and `test/` or
             `val/` likewise; "torchvision:NAME" or "hf:NAME", which need a network the first time.
-        size_px: pixels per side.
+        size_px: pixels per side, >= 1.
 
     Raises:
         OptionError: an unknown source.
@@ -130,7 +130,10 @@ def load_data(source: str, size_px: int) -> Dataset:
 
 
 def digits(size_px: int) -> tuple[Images, Images, Images]:
-    """Scikit-learn's 1,797 digits (in the package, no download) in three parts.
+    """Scikit-learn's 1,797 handwritten digits (in the package, no download) in three parts.
+
+    Args:
+        size_px: pixels per side, >= 1; enlarged bilinearly from 8.
 
     Returns:
         Half for pretraining, a third of all for fine-tuning, a sixth for testing; disjoint.
@@ -147,7 +150,7 @@ def digits(size_px: int) -> tuple[Images, Images, Images]:
     large = torch.nn.functional.interpolate(grey, size=(size_px, size_px), mode="bilinear", antialias=False)
     pixels = (255 * large).round().to(torch.uint8).expand(-1, 3, -1, -1).contiguous()
     everything = Images(pixels, torch.from_numpy(np.asarray(bunch.target, dtype=np.int64)), 10)
-    order = np.random.Generator(np.random.PCG64(DIGITS_SPLIT_SEED)).permutation(len(everything))
+    order = random_stream("halves of the digits").permutation(len(everything))
     ends = np.cumsum([len(order) // 2, len(order) // 3])
     first, second, third = (everything.take(part) for part in np.split(order, ends))
     return first, second, third

@@ -1,4 +1,4 @@
-"""Who holds which images: even (IID) or by Dirichlet shares of the classes; no client stays empty."""
+"""Partition of a data set over clients: IID, or non-IID by Dirichlet shares of the classes."""
 
 from __future__ import annotations
 
@@ -7,40 +7,45 @@ from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 
 from ..solver import OptionError
-from .arguments import require_range, require_whole
+from ..solver.checks import positive_numbers, whole_number
 
 Parts = list[NDArray[np.int64]]
 """Ascending indices of each client's images; together every image once."""
 
 
 def iid_partition(samples: int, clients: int, rng: Generator) -> Parts:
-    """Deal images out at random; sizes differ by one at most.
+    """IID partition: images dealt out at random, sizes differ by one at most.
+
+    Args:
+        samples: n, number of images.
+        clients: M, 1 to n.
+        rng: source of the order.
 
     Raises:
-        OptionError: more clients than images.
+        OptionError: no client, or more clients than images.
     """
     _enough("iid_partition", samples, clients)
     return [np.sort(part) for part in np.array_split(rng.permutation(samples), clients)]
 
 
 def dirichlet_partition(labels: ArrayLike, clients: int, concentration: float, rng: Generator) -> Parts:
-    """Deal out each class by shares drawn from a Dirichlet distribution, the usual label skew.
+    """Non-IID partition with label skew: each class is dealt out by shares from a Dirichlet distribution.
 
     A client left without images gets one from the client that then has most.
 
     Args:
         labels: (n,) class of each image.
-        clients: M, at most n.
-        concentration: alpha > 0; 0.5 in the paper, inf tends to IID.
+        clients: M, 1 to n.
+        concentration: alpha, finite, > 0; 0.5 in the paper, large ones tend to IID.
         rng: source of the shares.
 
     Raises:
-        OptionError: more clients than images.
+        OptionError: no client, or more clients than images.
         ProblemError: a concentration that is not positive.
     """
     classes = np.asarray(labels)
     _enough("dirichlet_partition", len(classes), clients)
-    require_range("dirichlet_partition", "concentration", concentration, 0.0, open_low=True, open_high=True)
+    positive_numbers("dirichlet_partition", "concentration", concentration)
     parts: list[list[int]] = [[] for _ in range(clients)]
     for label in np.unique(classes):
         members = rng.permutation(np.flatnonzero(classes == label))
@@ -56,7 +61,7 @@ def dirichlet_partition(labels: ArrayLike, clients: int, concentration: float, r
 
 
 def _enough(who: str, samples: int, clients: int) -> None:
-    require_whole(who, "clients", clients)
+    whole_number(who, "clients", clients, 1)
     if clients > samples:
         raise OptionError(
             who,

@@ -1,4 +1,4 @@
-"""What a solver decides: tokens, bandwidth and power of every client."""
+"""Allocation: tokens, bandwidth and power of every client."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from .checks import real_array, require_entries, whole, within
 from .errors import AllocationError, FileFormatError
 from .files.json_files import read_json
 from .problem import FloatArray, IntArray
@@ -27,6 +28,13 @@ class Allocation:
     Raises:
         AllocationError: shapes differ, or a value is negative, fractional (tokens) or not finite.
             Limits of the problem are not checked here; `evaluate` measures them.
+
+    Example:
+        >>> import numpy as np
+        >>> from stsflora.solver import Allocation
+        >>> allocation = Allocation(tokens=[3, 7], bandwidth_hz=[4e5, 6e5], power_w=0.2 * np.ones(2))
+        >>> allocation.clients, int(allocation.tokens.sum())
+        (2, 10)
     """
 
     tokens: IntArray
@@ -34,32 +42,11 @@ class Allocation:
     power_w: FloatArray
 
     def __init__(self, tokens: ArrayLike, bandwidth_hz: ArrayLike, power_w: ArrayLike) -> None:
-        given: dict[str, Any] = {"tokens": tokens, "bandwidth_hz": bandwidth_hz, "power_w": power_w}
-        arrays = {}
-        for name, value in given.items():
-            array = np.array(value)
-            if array.dtype.kind not in "iuf" or array.ndim != 1:
-                raise AllocationError(
-                    f"Allocation.{name}",
-                    f"type {array.dtype}, shape {array.shape}",
-                    "a one-dimensional array of real numbers",
-                    "Pass one value per client",
-                )
-            whole = name == "tokens"
-            good = (array >= 0) & (array < np.inf)
-            if whole and array.dtype.kind == "f":
-                good &= array == np.floor(array)
-            if not good.all():
-                client = int(np.argmin(good))
-                raise AllocationError(
-                    f"Allocation.{name}",
-                    f"{array[client]:g} for client {client}",
-                    "whole numbers >= 0" if whole else "finite and >= 0",
-                    "Repair the method that made it",
-                )
-            array = array.astype(np.int64 if whole else np.float64, copy=False)  # `array` is a copy
-            array.flags.writeable = False
-            arrays[name] = array
+        arrays = {
+            "tokens": _one_per_client("tokens", tokens, np.int64),
+            "bandwidth_hz": _one_per_client("bandwidth_hz", bandwidth_hz, np.float64),
+            "power_w": _one_per_client("power_w", power_w, np.float64),
+        }
         if len({array.shape for array in arrays.values()}) != 1:
             raise AllocationError(
                 "Allocation",
@@ -98,3 +85,23 @@ class Allocation:
                 "Write it with `stsflora solve --json`, from a run that found an allocation",
             )
         return Allocation(*(fields[name] for name in names))
+
+
+def _one_per_client(name: str, value: ArrayLike, kind: type[np.int64 | np.float64]) -> NDArray[Any]:
+    """A read-only copy with one number >= 0 per client, whole where `kind` is."""
+    who = f"Allocation.{name}"
+    array = real_array(who, value, error=AllocationError)
+    if array.ndim != 1:
+        raise AllocationError(
+            who, f"shape {array.shape}", "a one-dimensional array", "Pass one value per client"
+        )
+    good, counts = within(array, 0.0, open_high=True), kind is np.int64
+    if counts and array.dtype.kind == "f":
+        good &= whole(array)
+    allowed = "whole numbers >= 0" if counts else "finite and >= 0"
+    require_entries(
+        who, array, good, allowed, "Repair the method that made it", place="for client", error=AllocationError
+    )
+    array = array.astype(kind)
+    array.flags.writeable = False
+    return array

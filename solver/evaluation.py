@@ -1,4 +1,4 @@
-"""The only code that scores an allocation."""
+"""Evaluate an allocation: STE, times, energies, constraint violations. The only code that scores."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from .allocation import Allocation
 from .errors import AllocationError
 from .physics import uplink
+from .physics.payload import payload_of
 from .problem import FloatArray, Problem
 from .tolerances import FEASIBILITY
 
@@ -26,6 +27,14 @@ class Evaluation:
         energy_j: (M,) upload energies, J.
         retained: (M,) retained attention f_m(K_m).
         violations: largest relative excess per constraint, 0 where it is met.
+
+    Example:
+        >>> from stsflora.benchmarks.families import family
+        >>> from stsflora.solver import Allocation, evaluate
+        >>> problem = family("paper", clients=2, seed=0)
+        >>> wide = evaluate(problem, Allocation([5, 5], [40e6, 40e6], [0.1, 0.1]))
+        >>> wide.feasible, round(wide.violations["bandwidth"], 6)
+        (False, 0.6)
     """
 
     ste: float
@@ -56,6 +65,14 @@ def evaluate(problem: Problem, allocation: Allocation) -> Evaluation:
         AllocationError: the number of clients differs.
 
     Cost: O(M N).
+
+    Example:
+        >>> from stsflora.benchmarks.families import family
+        >>> from stsflora.solver import Allocation, evaluate
+        >>> problem = family("paper", clients=2, seed=0)
+        >>> score = evaluate(problem, Allocation([5, 5], [20e6, 30e6], [0.1, 0.1]))
+        >>> score.feasible, score.round_s == max(score.uplink_s.tolist())
+        (True, True)
     """
     if allocation.clients != problem.clients:
         raise AllocationError(
@@ -65,7 +82,7 @@ def evaluate(problem: Problem, allocation: Allocation) -> Evaluation:
             "Pass the problem that it was made for",
         )
     tokens, bandwidth, power = allocation.tokens, allocation.bandwidth_hz, allocation.power_w
-    bits = uplink.sent_bits(problem, tokens)
+    bits = payload_of(problem).bits(tokens)
     rate = uplink.rate_bps(bandwidth, power, problem.gain, problem.noise_w_per_hz)
     seconds = uplink.uplink_s(bits, rate)
     energy = uplink.energy_j(power, seconds)

@@ -1,4 +1,4 @@
-"""Infeasibility with a name (P6): which clients, which limit, what there is and what it would take."""
+"""Infeasibility diagnosis (P6): which clients break which limit, what there is and what it would take."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from .physics.bandwidth import least_area
-from .physics.uplink import sent_bits
+from .physics.payload import payload_of
 from .problem import FloatArray, Problem
 from .result import Diagnosis
 
@@ -26,7 +26,7 @@ def diagnose(problem: Problem) -> Diagnosis | None:
     The largest set that fits takes clients by least bandwidth need. Cost: O(M log M) when infeasible, one
     evaluation of the rate where equal bandwidths prove that all is well, one of the closed form otherwise.
     """
-    nats = sent_bits(problem, problem.min_tokens) * np.log(2.0)
+    nats = payload_of(problem).bits(problem.min_tokens) * np.log(2.0)
     noise_over_gain = problem.noise_w_per_hz / problem.gain
     until_deadline = problem.max_power_w * problem.deadline_s
     energy = np.minimum(until_deadline, problem.max_energy_j)

@@ -22,6 +22,12 @@ class Request:
         start: an allocation to start from, or None.
         start_result: the whole earlier result when the caller gave one, for methods that keep more.
         time_limit_s: wall time allowed; inf for none.
+
+    Example:
+        >>> from stsflora.solver import Request
+        >>> request = Request(gap=1e-3, time_limit_s=60.0)
+        >>> request.expired(), 0 < request.remaining_s() <= 60.0
+        (False, True)
     """
 
     gap: float = 1e-4
@@ -46,7 +52,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a method hands back to `solve`; only `allocation` and `bound` matter, the rest explains."""
+    """What a method hands back to `solve`; only `allocation` and `bound` matter, the rest explains.
+
+    Example:
+        >>> from stsflora.solver import Allocation, Answer
+        >>> answer = Answer(Allocation([3], [1e6], [0.1]), bound=12.0, stats={"iterations": 4})
+        >>> answer.stop
+        <Stop.CONVERGED: 'converged'>
+    """
 
     allocation: Allocation | None
     stop: Stop = Stop.CONVERGED

@@ -1,4 +1,4 @@
-"""The STE problem of one uplink round: data, checked once."""
+"""Problem: the data of one uplink round to allocate (maximise STE), checked once."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .checks import real_array, require_entries, whole, within
 from .errors import ProblemError
 from .files.problem_files import read_fields, write_fields
 from .units import THERMAL_NOISE_W_PER_HZ
@@ -51,6 +52,22 @@ class Problem:
     `dataclasses.replace` makes a changed copy, checked anew.
 
     Cost: O(M N log N) time, one copy of `importance`.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from stsflora.solver import Problem
+        >>> problem = Problem(
+        ...     gain=[1e-9, 2e-10],
+        ...     importance=[[0.1, 0.6, 0.3], [0.5, 0.4, 0.1]],
+        ...     bits_per_token=1e6,
+        ...     bandwidth_hz=1e6,
+        ...     max_power_w=0.2,
+        ...     max_energy_j=1.0,
+        ... )
+        >>> problem.importance[0]
+        array([0.6, 0.3, 0.1])
+        >>> replace(problem, deadline_s=2.0).deadline_s
+        array([2., 2.])
     """
 
     gain: FloatArray
@@ -94,7 +111,7 @@ class Problem:
             "min_tokens": _token_counts(min_tokens, clients, tokens),
             "bandwidth_hz": _scalar("bandwidth_hz", bandwidth_hz),
             "noise_w_per_hz": _scalar("noise_w_per_hz", noise_w_per_hz),
-            "extra_tokens": _whole_number("extra_tokens", extra_tokens),
+            "extra_tokens": _extra_tokens(extra_tokens),
             "payload_bits": None if payload_bits is None else _payload_table(payload_bits, clients, tokens),
         }
         for name, value in values.items():
@@ -170,36 +187,23 @@ def _rebuild(arguments: dict[str, Any]) -> Problem:
     return Problem(**arguments)
 
 
-def _real(name: str, value: ArrayLike) -> NDArray[Any]:
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ProblemError(
-            f"Problem.{name}", "a ragged sequence", "a regular array of numbers", "Pad it"
-        ) from error
-    if array.dtype.kind not in "iuf":
-        raise ProblemError(
-            f"Problem.{name}", f"type {array.dtype}", "real numbers (integers or floats)", "Convert it first"
-        )
-    return array
+def _require(name: str, array: NDArray[Any], good: NDArray[np.bool_], allowed: str, next_step: str) -> None:
+    if not good.all():
+        require_entries(f"Problem.{name}", array, good, allowed, next_step)
 
 
-def _refuse(name: str, array: NDArray[Any], bad: NDArray[np.bool_], allowed: str, next_step: str) -> None:
-    if bad.any():
-        where = tuple(int(i) for i in np.argwhere(bad)[0])
-        place = f" at index {where if len(where) > 1 else where[0]}" if where else ""
-        raise ProblemError(f"Problem.{name}", f"{array[where]:g}{place}", allowed, next_step)
-
-
-def _refuse_magnitude(name: str, array: NDArray[Any], *, may_vanish: bool = False) -> None:
+def _require_magnitude(name: str, array: NDArray[Any], *, zero: bool = False, infinite: bool = False) -> None:
     """Refuse finite values so large, or limits so small, that their unit must be wrong."""
-    outside = ((array < SMALLEST) & (not may_vanish)) | ((array > LARGEST) & (array < np.inf))
-    allowed = f"magnitudes from {SMALLEST:g} to {LARGEST:g}"
-    _refuse(name, array, outside, allowed, "Check the units: SI units and linear gains, not dB")
+    good = within(array, 0.0 if zero else SMALLEST, LARGEST)
+    if infinite:
+        good |= array == np.inf
+    if not good.all():
+        allowed = f"magnitudes from {SMALLEST:g} to {LARGEST:g}"
+        _require(name, array, good, allowed, "Check the units: SI units and linear gains, not dB")
 
 
 def _importance(value: ArrayLike) -> FloatArray:
-    array = _real("importance", value)
+    array = real_array("Problem.importance", value)
     if array.ndim != 2 or 0 in array.shape:
         raise ProblemError(
             "Problem.importance",
@@ -208,13 +212,8 @@ def _importance(value: ArrayLike) -> FloatArray:
             "Stack one row of token importances per client",
         )
     array = array.astype(np.float64)
-    _refuse(
-        "importance",
-        array,
-        ~(np.isfinite(array) & (array >= 0)),
-        "finite and >= 0",
-        "Clean the attention map",
-    )
+    good = within(array, 0.0, open_high=True)
+    _require("importance", array, good, "finite and >= 0", "Clean the attention map")
     if not np.any(array[:, 1:] > 0) and not np.any(array[:, 0] > 0):
         raise ProblemError(
             "Problem.importance",
@@ -226,13 +225,12 @@ def _importance(value: ArrayLike) -> FloatArray:
     if not descending.all():
         array.sort(axis=1)
         array = np.ascontiguousarray(array[:, ::-1])
-    _refuse_magnitude("importance", array.max())
-    array.flags.writeable = False
-    return array
+    _require_magnitude("importance", array.max())
+    return _frozen(array)
 
 
 def _payload_table(value: ArrayLike, clients: int, tokens: int) -> FloatArray:
-    array = _real("payload_bits", value)
+    array = real_array("Problem.payload_bits", value)
     if array.shape != (clients, tokens + 1):
         raise ProblemError(
             "Problem.payload_bits",
@@ -241,80 +239,66 @@ def _payload_table(value: ArrayLike, clients: int, tokens: int) -> FloatArray:
             "Give the bits of 0 tokens too; they count for nothing",
         )
     array = array.astype(np.float64)
-    _refuse(
-        "payload_bits",
-        array,
-        ~(np.isfinite(array) & (array >= 0)),
-        "finite and >= 0",
-        "Count headers as bits of every K",
-    )
+    good = within(array, 0.0, open_high=True)
+    _require("payload_bits", array, good, "finite and >= 0", "Count headers as bits of every K")
     rises = np.diff(array, axis=1, prepend=-1.0) > 0
-    _refuse("payload_bits", array, ~rises, "strictly increasing along the tokens", "Every token takes bits")
-    _refuse_magnitude("payload_bits", np.minimum(array[:, 1:], 1.0))
-    # As large as bits_per_token x (K + extra_tokens) may be.
-    _refuse(
-        "payload_bits", array, array > LARGEST * 2.0**32, f"up to {LARGEST * 2.0**32:g}", "Check the units"
-    )
-    array.flags.writeable = False
-    return array
+    _require("payload_bits", array, rises, "strictly increasing along the tokens", "Every token takes bits")
+    _require_magnitude("payload_bits", np.minimum(array[:, 1:], 1.0))
+    most = LARGEST * 2.0**32  # as large as bits_per_token x (K + extra_tokens) may be
+    _require("payload_bits", array, array <= most, f"up to {most:g}", "Check the units")
+    return _frozen(array)
 
 
 def _per_client(
     name: str, value: ArrayLike, clients: int, *, zero: bool = False, infinite: bool = False
 ) -> FloatArray:
-    array = _real(name, value)
-    if array.shape not in {(), (1,), (clients,)}:
-        raise ProblemError(
-            f"Problem.{name}",
-            f"shape {array.shape}",
-            f"a scalar or ({clients},), one per row of importance",
-            "Match it to importance",
-        )
+    array = _one_per_client(name, value, clients, "one per row of importance")
     array = np.array(np.broadcast_to(array.astype(np.float64), (clients,)))
-    good = (array >= 0 if zero else array > 0) & (array < np.inf) | (infinite & (array == np.inf))
-    allowed = ("finite" if not infinite else "finite or inf") + (" and >= 0" if zero else " and > 0")
-    _refuse(name, array, ~good, allowed, "Drop or repair that client")
-    _refuse_magnitude(name, array, may_vanish=zero)
-    array.flags.writeable = False
-    return array
+    good = within(array, 0.0, open_low=not zero, open_high=not infinite)
+    allowed = ("finite or inf" if infinite else "finite") + (" and >= 0" if zero else " and > 0")
+    _require(name, array, good, allowed, "Drop or repair that client")
+    _require_magnitude(name, array, zero=zero, infinite=infinite)
+    return _frozen(array)
 
 
 def _token_counts(value: ArrayLike, clients: int, tokens: int) -> IntArray:
-    array = _real("min_tokens", value)
-    if array.shape not in {(), (1,), (clients,)}:
-        raise ProblemError(
-            "Problem.min_tokens",
-            f"shape {array.shape}",
-            f"a scalar or ({clients},)",
-            "Match it to importance",
-        )
-    _refuse(
-        "min_tokens",
-        array,
-        ~((array >= 1) & (array <= tokens) & (array == np.floor(array))),
-        f"whole numbers from 1 to N = {tokens}",
-        "Lower it or send more tokens",
-    )
-    counts = np.array(np.broadcast_to(array.astype(np.int64), (clients,)))
-    counts.flags.writeable = False
-    return counts
+    array = _one_per_client("min_tokens", value, clients)
+    good = within(array, 1, tokens) & whole(array)
+    allowed = f"whole numbers from 1 to N = {tokens}"
+    _require("min_tokens", array, good, allowed, "Lower it or send more tokens")
+    return _frozen(np.array(np.broadcast_to(array.astype(np.int64), (clients,))))
+
+
+def _one_per_client(name: str, value: ArrayLike, clients: int, says: str = "") -> NDArray[Any]:
+    array = real_array(f"Problem.{name}", value)
+    if array.shape in {(), (1,), (clients,)}:
+        return array
+    allowed = f"a scalar or ({clients},)" + (f", {says}" if says else "")
+    raise ProblemError(f"Problem.{name}", f"shape {array.shape}", allowed, "Match it to importance")
+
+
+def _one_number(name: str, value: Any) -> NDArray[Any]:
+    array = real_array(f"Problem.{name}", value)
+    if array.size == 1:
+        return array.reshape(())
+    raise ProblemError(f"Problem.{name}", f"shape {array.shape}", "one number", "Pass a scalar")
 
 
 def _scalar(name: str, value: Any) -> float:
-    array = _real(name, value)
-    if array.size != 1:
-        raise ProblemError(f"Problem.{name}", f"shape {array.shape}", "one number", "Pass a scalar")
-    number = float(array.reshape(()))
-    if not 0 < number < np.inf:
-        raise ProblemError(f"Problem.{name}", f"{number:g}", "finite and > 0", "Pass it in SI units")
-    _refuse_magnitude(name, np.asarray(number))
-    return number
+    array = _one_number(name, value)
+    good = within(array, 0.0, open_low=True, open_high=True)
+    _require(name, array, good, "finite and > 0", "Pass it in SI units")
+    _require_magnitude(name, array)
+    return float(array)
 
 
-def _whole_number(name: str, value: Any) -> int:
-    array = _real(name, value)
-    if array.size != 1 or not 0 <= float(array.reshape(())) < 2**31 or float(array.reshape(())) % 1:
-        raise ProblemError(
-            f"Problem.{name}", f"{value!r:.40}", "a whole number >= 0", "Use 2 for [CLS] and merged"
-        )
-    return int(array.reshape(()))
+def _extra_tokens(value: Any) -> int:
+    array = _one_number("extra_tokens", value)
+    good = within(array, 0, 2**31 - 1) & whole(array)
+    _require("extra_tokens", array, good, "a whole number >= 0", "Use 2 for [CLS] and merged")
+    return int(array)
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    array.flags.writeable = False
+    return array

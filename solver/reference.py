@@ -1,4 +1,4 @@
-"""Tiny instances whose optimum is known on paper, for tests and for trying out a new solver."""
+"""Reference instances whose optimum is known on paper, for tests and for trying out a new solver."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The list of solvers: one decorator registers, one function lists, nothing is imported for a listing."""
+"""Registry of solvers: one decorator registers, one function lists; a listing imports no engine."""
 
 from __future__ import annotations
 
@@ -26,6 +26,12 @@ class SolverInfo:
         needs: importable packages it requires.
         extra: the extra that installs them, as in `pip install stsflora[extra]`.
         options: its own keyword options with their defaults.
+
+    Example:
+        >>> from stsflora.solver import solvers
+        >>> exact = next(info for info in solvers() if info.name == "exact")
+        >>> exact.proves, exact.available, exact.options["max_nodes"]
+        ('optimum', True, 2000)
     """
 
     name: str
@@ -101,6 +107,20 @@ def register(
 
     Raises:
         RegistrationError: the name is taken, or the signature or docstring does not fit.
+
+    Example:
+        >>> import numpy as np
+        >>> from stsflora.benchmarks.families import family
+        >>> from stsflora.solver import Allocation, Answer, register, solve
+        >>> from stsflora.solver.registry import unregister
+        >>> @register("minimum", always_feasible=False)
+        ... def minimum(problem, request, *, power_share=1.0):
+        ...     'K_min for everyone over equal shares of the band.'
+        ...     share = np.full(problem.clients, problem.bandwidth_hz / problem.clients)
+        ...     return Answer(Allocation(problem.min_tokens, share, power_share * problem.max_power_w))
+        >>> solve(family("paper", clients=3, seed=0), "minimum", power_share=0.5).quality
+        <Quality.FEASIBLE: 'feasible'>
+        >>> unregister("minimum")
     """
 
     def decorate(method: Method) -> Method:
@@ -145,7 +165,13 @@ def unregister(name: str) -> None:
 
 
 def solvers() -> tuple[SolverInfo, ...]:
-    """All registered solvers in the order of registration; imports no back end."""
+    """All registered solvers in the order of registration; imports no back end.
+
+    Example:
+        >>> from stsflora.solver import solvers
+        >>> [info.name for info in solvers() if info.proves == "optimum"]
+        ['exact', 'minlp']
+    """
     return tuple(_SOLVERS.values())
 
 

@@ -1,4 +1,4 @@
-"""What `solve` returns: why it stopped, what you hold, how good it provably is."""
+"""Result of a solve: allocation, proved bound, gap, stop reason, quality."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from .problem import Problem
 
 
 class Stop(StrEnum):
-    """Why a solver ended; `remedy` says what to do about it."""
+    """Why a solver ended; `remedy` says what to do about it.
+
+    Example:
+        >>> from stsflora.solver import Stop
+        >>> Stop("time_limit").remedy
+        'Raise time_limit_s for a smaller gap.'
+    """
 
     CONVERGED = "converged"
     TIME_LIMIT = "time_limit"
@@ -36,7 +42,14 @@ class Stop(StrEnum):
 
 
 class Quality(StrEnum):
-    """What the allocation is worth, derived by `solve` from evidence."""
+    """What the allocation is worth, derived by `solve` from evidence.
+
+    Example:
+        >>> from stsflora.benchmarks.families import family
+        >>> from stsflora.solver import Quality, solve
+        >>> solve(family("paper", clients=3, seed=0)).quality is Quality.OPTIMAL
+        True
+    """
 
     NONE = "none"
     INFEASIBLE = "infeasible"
@@ -62,6 +75,13 @@ class Diagnosis:
         needed: what it would take, likewise. Energies are strict lower limits.
         unit: "J" or "Hz".
         clients_that_fit: the largest set of clients that can be served together, ascending indices.
+
+    Example:
+        >>> from stsflora.benchmarks.families import family
+        >>> from stsflora.solver import solve
+        >>> diagnosis = solve(family("infeasible", clients=3, seed=0)).diagnosis
+        >>> diagnosis.limit, diagnosis.clients, diagnosis.clients_that_fit
+        ('energy', (0,), (1, 2))
     """
 
     limit: str
@@ -88,7 +108,15 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class TracePoint:
-    """One line of a solver's progress."""
+    """One line of a solver's progress.
+
+    Example:
+        >>> from stsflora.benchmarks.families import family
+        >>> from stsflora.solver import solve
+        >>> trace = solve(family("paper", clients=3, seed=0)).trace
+        >>> trace[0].bound, trace[-1].bound >= trace[-1].ste >= trace[0].ste
+        (inf, True)
+    """
 
     seconds: float
     iteration: int
@@ -116,6 +144,17 @@ class Result:
         claimed_ste: the method's own figure for the STE, nan when it makes none.
         claimed_bound: the method's own bound, kept where `bound` had to be withdrawn; nan if it is none.
         message: what went wrong, empty otherwise.
+
+    Example:
+        >>> from stsflora.benchmarks.families import family
+        >>> from stsflora.solver import solve
+        >>> result = solve(family("paper", clients=3, seed=0))
+        >>> result.allocation.tokens
+        array([3, 7, 3])
+        >>> result.ste <= result.bound <= (1 + 1e-4) * result.ste
+        True
+        >>> result.as_dict()["quality"]
+        'optimal'
     """
 
     problem: Problem

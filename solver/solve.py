@@ -1,14 +1,14 @@
-"""`solve`: the one entry point; it checks the call, times the method and judges its answer."""
+"""`solve`, the one entry point: checks the call, times the method, re-scores and judges its answer."""
 
 from __future__ import annotations
 
 import math
 import time
 import traceback
-from numbers import Integral, Real
 from typing import Any
 
 from .allocation import Allocation
+from .checks import real_number, whole_number
 from .errors import (
     AllocationError,
     FileFormatError,
@@ -59,6 +59,18 @@ def solve(
         FileFormatError: an option names a file that cannot be written.
         InfeasibleError, SolverFailedError: with `throw`; without, an infeasible instance or a failing engine
             is a result.
+
+    Example:
+        >>> from stsflora.benchmarks.families import family
+        >>> from stsflora.solver import solve
+        >>> problem = family("paper", clients=3, seed=0)
+        >>> result = solve(problem)
+        >>> result.quality, result.gap <= 1e-4, result.allocation.tokens
+        (<Quality.OPTIMAL: 'optimal'>, True, array([3, 7, 3]))
+        >>> solve(problem, "fixed", tokens=20).ste < result.ste
+        True
+        >>> solve(problem, start=result).stats["reoptimised"]
+        True
     """
     if not isinstance(problem, Problem):
         raise ProblemError(
@@ -127,16 +139,21 @@ def _request(
     problem: Problem, time_limit_s: Any, gap: Any, seed: Any, start: Allocation | Result | None
 ) -> Request:
     started = time.perf_counter()
-    if time_limit_s is not None and not (isinstance(time_limit_s, Real) and float(time_limit_s) > 0):
-        raise OptionError(
-            "solve", f"time_limit_s={time_limit_s!r}", "seconds > 0, or None", "Leave it out for none"
+    limit_s = (
+        math.inf
+        if time_limit_s is None
+        else real_number(
+            "solve",
+            "time_limit_s",
+            time_limit_s,
+            open_low=True,
+            infinite=True,
+            allowed="seconds > 0, or None",
+            next_step="Leave it out for none",
         )
-    if not (isinstance(gap, Real) and 0 <= float(gap) < math.inf):
-        raise OptionError(
-            "solve", f"gap={gap!r}", "a finite number >= 0", "Use 1e-4, or 0 for proved optimality"
-        )
-    if not (not isinstance(seed, bool) and isinstance(seed, Integral) and int(seed) >= 0):
-        raise OptionError("solve", f"seed={seed!r}", "a whole number >= 0", "Pass an int")
+    )
+    asked = real_number("solve", "gap", gap, next_step="Use 1e-4, or 0 for proved optimality")
+    seed = whole_number("solve", "seed", seed, 0)
     if not (start is None or isinstance(start, Allocation | Result)):
         raise OptionError(
             "solve", f"start of type {type(start).__name__}", "Allocation or Result", "Pass result itself"
@@ -150,11 +167,11 @@ def _request(
             "Leave start out when clients join or leave",
         )
     return Request(
-        gap=max(float(gap), OPTIMALITY),
-        seed=int(seed),
+        gap=max(asked, OPTIMALITY),
+        seed=seed,
         start=allocation,
         start_result=start if isinstance(start, Result) else None,
-        time_limit_s=math.inf if time_limit_s is None else float(time_limit_s),
+        time_limit_s=limit_s,
         started=started,
     )
 

@@ -3,10 +3,11 @@
 >>> import stsflora
 >>> problem = stsflora.Problem(
 ...     gain=[1e-9, 2e-10], importance=[[0.6, 0.3, 0.1], [0.5, 0.4, 0.1]], bits_per_token=1e6,
-...     bandwidth_hz=1e6, max_power_w=0.2, max_energy_j=1.0,
+...     bandwidth_hz=1e6, max_power_w=0.2, max_energy_j=1.0, overhead_s=0.2,
 ... )
->>> stsflora.solve(problem).allocation.tokens
-array([1, 2])
+>>> result = stsflora.solve(problem)
+>>> result.quality, result.evaluation.feasible
+(<Quality.OPTIMAL: 'optimal'>, True)
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import ast
 import configparser
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,62 @@ def test_the_solver_imports_light() -> None:
     loaded = modules_after("import stsflora.solver")
     assert "stsflora.solver.methods" in loaded
     assert not [name for name in HEAVY if name in loaded]
+
+
+def test_the_face_imports_nothing() -> None:
+    """`stsflora.solve` and others are there on first use."""
+    assert not [name for name in modules_after("import stsflora") if name.startswith(("numpy", "stsflora."))]
+    assert "stsflora.solver" in modules_after("import stsflora; stsflora.solve")
+
+
+def test_the_face_shows_what_it_has() -> None:
+    import stsflora
+    from stsflora import solver
+
+    assert {"Problem", "__version__", "evaluate", "solve"} <= set(dir(stsflora))
+    assert (stsflora.Problem, stsflora.solve, stsflora.evaluate) == (
+        solver.Problem,
+        solver.solve,
+        solver.evaluate,
+    )
+    assert stsflora.__version__ == version("stsflora")
+    with pytest.raises(AttributeError, match="no attribute 'solvers'"):
+        stsflora.solvers  # noqa: B018
+
+
+def test_a_checkout_on_the_path_finds_its_parts() -> None:
+    """Without any installation: only the checkout and what it requires."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "import stsflora, stsflora.solver, stsflora.experiments.cli\n"
+        "print(stsflora.solver.__file__)\n"
+        "try:\n    import stsflora.stsflora\nexcept ImportError as error:\n    print(error)"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.anchor
+    )
+    where, inside = finished.stdout.splitlines()
+    assert Path(where) == ROOT / "solver" / "__init__.py"
+    assert "found inside itself" in inside
+
+
+@pytest.mark.slow
+def test_type_checkers_follow_the_installation(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    (tmp_path / "user.py").write_text(
+        "import stsflora\nfrom stsflora.benchmarks.families import family\n"
+        "from stsflora.solver import solve\n"
+        "reveal_type(solve(family('paper', 3, 0)).ste)\nreveal_type(stsflora.solve(1))\n"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path / "cache"), "user.py"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert 'Revealed type is "float"' in finished.stdout
+    assert 'incompatible type "int"; expected "Problem"' in finished.stdout
+    assert "missing library stubs" not in finished.stdout
 
 
 def test_listing_solvers_imports_no_engine() -> None:
@@ -58,45 +115,55 @@ def test_the_trap_is_real() -> None:
 STOREYS: dict[str, tuple[str, ...]] = {
     "": ("solver", "models", "benchmarks", "experiments"),
     "solver": (
-        *("errors", "units", "tolerances", "checks", "files", "problem", "allocation"),
+        *("errors", "units", "tolerances", "gap_budget", "checks", "random_streams"),
+        *("files", "problem", "allocation"),
         *("physics", "evaluation", "result", "feasibility", "method"),
         *("bounds", "primal", "conic", "minlp"),
-        *("registry", "methods", "reference", "solve", "allocator"),
+        *("registry", "solver_text", "methods", "reference", "solve", "allocator"),
     ),
     "solver/files": ("file_access", "json_files", "problem_files"),
     "solver/physics": (
-        "uplink",
-        "bandwidth",
-        "kernel",
-        "payload_table",
-        "compiled",
-        "kernel_choice",
-        "demand",
+        *("bracket", "rounding_error", "uplink", "payload", "bandwidth"),
+        *("kernel", "payload_table", "compiled", "kernel_choice", "demand"),
     ),
     "solver/bounds": (
-        *("affine_bound", "certificate", "bound_tightening", "clearing_price", "knapsack", "intervals"),
+        *("affine_bound", "certificate", "bound_tightening", "knapsack"),
+        *("intervals", "clearing_price", "round_time", "price_cover", "interval_search"),
     ),
     "solver/primal": ("incumbent", "dinkelbach", "warm_start", "rounding", "blocks", "initial_points"),
     "solver/conic": ("engines", "data", "program"),
     "solver/minlp": ("engines", "pieces", "entropy", "model", "process", "scip", "worker"),
     "solver/methods": ("exact", "alternating", "greedy", "relaxed", "minlp", "rules"),
     "solver/allocator": ("channel_state", "utility", "client", "plan", "admission", "allocator"),
-    "models": ("arguments", "cell", "data", "partition", "vit"),
+    "models": ("cell", "data", "partition", "vit"),
     "models/cell": ("device", "fading", "mobility", "cell"),
-    "models/vit": ("names", "adapter", "backbone", "split", "tokens", "attention", "memory"),
-    "benchmarks": ("paper_cell", "families", "rows", "suites", "versions", "run", "report", "studies"),
-    "benchmarks/report": (
-        *("csv_text", "metrics", "standings", "tables", "plots"),
-        *("archive", "page_tables", "page_plots", "page"),
+    "models/vit": (
+        *(
+            "names",
+            "torch_parts",
+            "timm_parts",
+            "adapter",
+            "backbone",
+            "split",
+            "tokens",
+            "attention",
+            "memory",
+        ),
     ),
-    "benchmarks/studies": ("convex_forms", "drop_in", "warm_start"),
+    "benchmarks": ("paper_cell", "families", "rows", "job", "run", "versions", "suites", "report", "studies"),
+    "benchmarks/suites": ("suite", "named", "plan"),
+    "benchmarks/report": (
+        *("csv_text", "text_table", "drawing", "standing", "sentences", "tables", "pictures"),
+        *("report", "archive", "page"),
+    ),
+    "benchmarks/studies": ("timing", "convex_forms", "drop_in", "warm_start"),
     "experiments": ("setting", "finetune", "paper", "flower", "cli"),
     "experiments/finetune": (
         *("config", "checkpoint", "device", "client_tokens", "client", "schemes", "uplink", "train"),
         *("run_records", "report"),
     ),
     "experiments/paper": (
-        *("settings", "drawing", "figures", "pictures", "reproduce", "figure6", "figure8", "figure9"),
+        *("settings", "figures", "pictures", "reproduce", "figure6", "figure8", "figure9"),
         *("tables", "figure10", "targets"),
     ),
     "experiments/flower": (

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import fields, replace
 from os import PathLike
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ...solver import FileFormatError
 from ...solver.files.file_access import existing_file, write_atomically
@@ -19,7 +19,6 @@ from ..rows import Row
 MAX_BYTES: Final = 2**28
 """Largest archive that is read, unpacked."""
 
-
 TIME_DIGITS: Final = 3
 """Significant digits that an archive keeps of times."""
 
@@ -27,23 +26,23 @@ DIGITS: Final = 10
 """Significant digits that an archive keeps of other figures."""
 
 
-def slimmed(row: Row) -> Row:
+def compact(row: Row) -> Row:
     """The row as an archive holds it: without key and trace, figures rounded."""
-    figures = {
-        entry.name: float(f"{value:.{TIME_DIGITS if entry.name.endswith('_s') else DIGITS}g}")
-        for entry in fields(row)
-        if isinstance(value := getattr(row, entry.name), float)
-    }
-    return replace(row, key="", trace=(), **figures)  # type: ignore[arg-type]
+    figures: dict[str, Any] = {}
+    for entry in fields(row):
+        digits = TIME_DIGITS if entry.name.endswith("_s") else DIGITS
+        if isinstance(value := getattr(row, entry.name), float):
+            figures[entry.name] = float(f"{value:.{digits}g}")
+    return replace(row, key="", trace=(), **figures)
 
 
 def write_archive(rows: Iterable[Row], path: str | PathLike[str]) -> Path:
-    """Write slimmed rows as compressed JSON Lines; equal rows make equal files.
+    """Write compact rows as compressed JSON Lines; equal rows make equal files.
 
     Raises:
         FileFormatError: the folder is missing or cannot be written.
     """
-    lines = (json.dumps(slimmed(row).as_dict(), allow_nan=False) + "\n" for row in rows)
+    lines = (json.dumps(compact(row).as_dict(), allow_nan=False) + "\n" for row in rows)
     return write_atomically(path, gzip.compress("".join(lines).encode(), mtime=0))
 
 

@@ -18,16 +18,30 @@ import typer
 from ...solver import FileFormatError, OptionError, Stop
 from ...solver.files.file_access import write_atomically
 from ..rows import Row
-from .archive import read_archive, slimmed, write_archive
-from .metrics import Known, best_known, by_label, correct
-from .page_plots import PICTURES
-from .page_tables import close_share, close_table, failures, family_table, share, summary_table, time_table
-from .plots import save_plots
-from .standings import Standing, competes, ranked, standings
-from .tables import gap_text, notes, proof_sentence, seconds_text, software
+from .archive import compact, read_archive, write_archive
+from .pictures import save_pictures
+from .sentences import failures, listed, notes, proof_sentence, software
+from .standing import Judged, Standing, best_first, best_known, judge, label_of, standings
+from .tables import close_share, page_tables
+from .text_table import gap_text, seconds_text, share_text
 
 WIDTH: Final = 120
 """Paragraphs are broken at so many characters."""
+
+SHOWN: Final[Mapping[str, str]] = {
+    "quality": "Share of instances by distance below the optimum, for each number of clients",
+    "map": "Distance below the optimum by family, solver and number of clients, median and worst",
+    "answers": "Share of instances answered within 1e-4 of the optimum against time",
+    "time": "Time against the number of clients, and the performance profile",
+}
+"""The pictures of the page and what they show."""
+
+LEGEND: Final = """
+Over the feasible instances. *Feasible*: the evaluator accepts the allocation. *Below*: how far the STE is
+below the best known, which is the optimum to the accuracy [stated below](#how-the-optimum-is-known); 100 %
+without an accepted allocation. *Proved*: by the solver itself, to the asked gap. *Limit reached*: a limit
+of time or iterations ended the run; a solver may need a moment longer to stop.
+"""
 
 
 def write_page(rows: Sequence[Row], page: Path) -> list[Path]:
@@ -44,11 +58,8 @@ def write_page(rows: Sequence[Row], page: Path) -> list[Path]:
     """
     if page.suffix != ".md":
         raise OptionError("the page", f"{str(page)!r}", "a name that ends in .md", "Correct it")
-    kept = [slimmed(row) for row in rows]
+    kept = [compact(row) for row in rows]
     text = page_text(kept, page.stem)
-    known, compared = best_known(kept), competitors(kept)
-    rank = ranked(compared, known).index
-    shown = sorted((row for row in compared if competes(row, known)), key=lambda row: rank(row.label))
     images = page.parent / "images"
     try:
         images.mkdir(parents=True, exist_ok=True)
@@ -56,18 +67,16 @@ def write_page(rows: Sequence[Row], page: Path) -> list[Path]:
         raise FileFormatError(
             f"folder {str(images)!r}", str(error), "a folder that can be made", "Choose another page"
         ) from error
-    drawn = save_plots(
-        shown, known, images, {f"{page.stem}_{name}.png": draw for name, (draw, _) in PICTURES.items()}
-    )
+    ranked = best_first(competitors(judge(kept, best_known(kept))))
+    drawn = save_pictures(ranked, images, SHOWN, f"{page.stem}_")
     archive = write_archive(kept, page.with_suffix(".jsonl.gz"))
     return [write_atomically(page, text.encode()), archive, *(images / name for name in drawn)]
 
 
-def competitors(rows: Iterable[Row]) -> list[Row]:
+def competitors(judged: Sequence[Judged]) -> list[Judged]:
     """The rows whose solvers are compared: those with the largest asked gap."""
-    listed = list(rows)
-    asked = max((row.asked_gap for row in listed), default=0.0)
-    return [row for row in listed if row.asked_gap == asked]
+    asked = max((entry.row.asked_gap for entry in judged), default=0.0)
+    return [entry for entry in judged if entry.row.asked_gap == asked]
 
 
 def page_text(rows: Sequence[Row], name: str) -> str:
@@ -76,50 +85,43 @@ def page_text(rows: Sequence[Row], name: str) -> str:
     Raises:
         OptionError: no solver ran on a feasible instance.
     """
-    known, compared = best_known(rows), competitors(rows)
-    labels = ranked(compared, known)
-    if not labels:
+    judged = judge(rows, best_known(rows))
+    compared = competitors(judged)
+    ranked = best_first(compared)
+    if not ranked:
         raise OptionError("the page", "no run on a feasible instance", "some", "Run a larger suite")
-    shown = {key: f"![{text}](images/{name}_{key}.png)\n" for key, (_, text) in PICTURES.items()}
-    tables = (compared, known, labels)
+    shown = {key: f"![{text}](images/{name}_{key}.png)\n" for key, text in SHOWN.items()}
+    tables = page_tables(ranked)
     parts = [
         "# Solver benchmark\n",
-        _paragraph(_setting(compared)),
+        _paragraph(_setting([entry.row for entry in compared])),
         _paragraph(
             f"All figures are computed from the rows of this run, [one per solve]({name}.jsonl.gz). "
             "The run, resumable, and this page:"
         ),
         "    stsflora bench --suite report --page docs/benchmark.md\n",
         "## In short\n",
-        _in_short(*tables),
-        summary_table(*tables).markdown(),
+        _in_short(compared, ranked),
+        tables["solvers"].markdown(),
         _paragraph(LEGEND),
         "## How far from the optimum\n",
         shown["quality"],
         shown["map"],
-        family_table(*tables).markdown(3),
-        close_table(*tables).markdown(3),
+        tables["families"].markdown(3),
+        tables["close"].markdown(3),
         "## How long it takes\n",
         shown["answers"],
         shown["time"],
         _paragraph("In the profile, instances on which a solver was not run count as not answered."),
-        time_table(*tables).markdown(3),
+        tables["times"].markdown(3),
         "## Where solvers fail\n",
-        _list(failures(*tables) or ["Nowhere."]),
+        _list(failures(ranked) or ["Nowhere."]),
         "## How the optimum is known\n",
-        _paragraph(_references(rows, compared, known)),
+        _paragraph(f"{_references(judged)} {proof_sentence(best_known(rows))}"),
     ]
-    if reasons := notes(compared, failures_only=True):
+    if reasons := notes((entry.row for entry in compared), failures_only=True):
         parts += ["## Skips and errors\n", _list(reasons)]
     return "\n".join([*parts, _paragraph(software(rows))])
-
-
-LEGEND: Final = """
-Over the feasible instances. *Feasible*: the evaluator accepts the allocation. *Below*: how far the STE is
-below the best known, which is the optimum to the accuracy [stated below](#how-the-optimum-is-known); 100 %
-without an accepted allocation. *Proved*: by the solver itself, to the asked gap. *Limit reached*: a limit
-of time or iterations ended the run; a solver may need a moment longer to stop.
-"""
 
 
 def _setting(rows: Sequence[Row]) -> str:
@@ -130,8 +132,8 @@ def _setting(rows: Sequence[Row]) -> str:
         f"tokens, {len({row.seed for row in rows})} seeds. Every solver has its default options, an asked "
         f"gap of {gap_text(rows[0].asked_gap)}, {rows[0].time_limit_s:g} s for each solve, and one thread."
     ]
-    for label, entries in by_label(rows).items():
-        own = sorted({row.clients for row in entries})
+    for label in dict.fromkeys(row.label for row in rows):
+        own = sorted({row.clients for row in rows if row.label == label})
         if own != sizes:
             parts.append(
                 f"`{label}` runs at {_sizes(own)} clients only: larger ones would take about as long as all "
@@ -141,30 +143,30 @@ def _setting(rows: Sequence[Row]) -> str:
     return " ".join(parts)
 
 
-def _in_short(rows: Sequence[Row], known: Mapping[str, Known], labels: Sequence[str]) -> str:
-    found = standings(rows, known, lambda row: row.label)
+def _in_short(compared: Sequence[Judged], ranked: Sequence[Judged]) -> str:
+    found = standings(ranked, label_of)
 
     def those(holds: Callable[[Standing], bool], text: Callable[[Standing], str] = lambda _: "") -> str:
-        return _listed([f"`{label}` {text(found[label])}".strip() for label in labels if holds(found[label])])
+        return listed([f"`{label}` {text(group)}".strip() for label, group in found.items() if holds(group)])
 
     lines = {
         "Within 1e-4 of the optimum on every feasible instance": those(lambda e: e.close == e.runs),
         "On most": those(lambda e: e.runs > e.close >= e.runs / 2, lambda e: f"({close_share(e)})"),
         "On fewer than half": those(lambda e: e.close < e.runs / 2, lambda e: f"({close_share(e)})"),
         "Optimality proved by the solver itself": those(
-            lambda e: e.proved > 0, lambda e: f"({share(e.proved, e.runs)})"
+            lambda e: e.proved > 0, lambda e: f"({share_text(e.proved, e.runs)})"
         ),
         "Not feasible everywhere": those(
-            lambda e: e.feasible < e.runs, lambda e: f"({share(e.feasible, e.runs)})"
+            lambda e: e.feasible < e.runs, lambda e: f"({share_text(e.feasible, e.runs)})"
         ),
-        "Infeasible instances": _infeasible(rows, known),
-        "Claims": _claims([row for row in rows if not row.skipped], known),
+        "Infeasible instances": _infeasible(compared),
+        "Claims": _claims([entry for entry in compared if not entry.row.skipped]),
     }
     return _list(f"{name}: {text.removesuffix('.')}." for name, text in lines.items() if text)
 
 
-def _infeasible(rows: Sequence[Row], known: Mapping[str, Known]) -> str:
-    ran = [row for row in rows if row.fingerprint and not row.skipped and known[row.fingerprint].infeasible]
+def _infeasible(compared: Iterable[Judged]) -> str:
+    ran = [entry.row for entry in compared if entry.known.infeasible and not entry.row.skipped]
     if not ran:
         return ""
     said = sum(row.stop == Stop.INFEASIBLE for row in ran)
@@ -175,39 +177,34 @@ def _infeasible(rows: Sequence[Row], known: Mapping[str, Known]) -> str:
     )
 
 
-def _claims(ran: Sequence[Row], known: Mapping[str, Known]) -> str:
-    wrong = Counter(row.label for row in ran if not correct(row, known))
+def _claims(ran: Sequence[Judged]) -> str:
+    wrong = Counter(entry.row.label for entry in ran if not entry.correct)
     if wrong:
-        counts = _listed([f"{count:,} of `{label}`" for label, count in wrong.items()])
+        counts = listed([f"{count:,} of `{label}`" for label, count in wrong.items()])
         return f"{counts} among {len(ran):,} runs claim what other runs or the evaluator contradict."
     return f"no STE, bound or infeasibility claimed in {len(ran):,} runs is contradicted by another run."
 
 
-def _references(rows: Sequence[Row], compared: Sequence[Row], known: Mapping[str, Known]) -> str:
-    asked = min(row.asked_gap for row in rows)
-    references = [row for row in rows if row.asked_gap == asked and competes(row, known)]
-    parts = ["Distances are measured from the best STE that any run found on the instance."]
-    if asked < compared[0].asked_gap:
-        solved = _listed(sorted({f"`{row.label}`" for row in references}))
-        proved = sum(row.gap <= asked for row in references)
-        seconds = [row.solve_s for row in references]
-        parts.append(
-            f"To know the optimum well, {solved} solved every instance once more at a gap of "
-            f"{gap_text(asked)}; that was proved on {proved:,} of {len(references):,}, and the largest gap "
-            f"left is {gap_text(max(row.gap for row in references))}. A solve took "
-            f"{seconds_text(median(seconds))} in the median and {seconds_text(max(seconds))} at most. These "
-            "runs are in no table."
-        )
-    parts.append(proof_sentence(dict(known)))
-    return " ".join(parts)
+def _references(judged: Sequence[Judged]) -> str:
+    found = "Distances are measured from the best STE that any run found on the instance."
+    least, largest = (pick(entry.row.asked_gap for entry in judged) for pick in (min, max))
+    if least == largest:
+        return found
+    references = [entry.row for entry in judged if entry.competes and entry.row.asked_gap == least]
+    solved = listed(sorted({f"`{row.label}`" for row in references}))
+    proved = sum(row.gap <= least for row in references)
+    seconds = [row.solve_s for row in references]
+    return (
+        f"{found} To know the optimum well, {solved} solved every instance once more at a gap of "
+        f"{gap_text(least)}; that was proved on {proved:,} of {len(references):,}, and the largest gap "
+        f"left is {gap_text(max(row.gap for row in references))}. A solve took "
+        f"{seconds_text(median(seconds))} in the median and {seconds_text(max(seconds))} at most. These "
+        "runs are in no table."
+    )
 
 
 def _sizes(sizes: Sequence[int]) -> str:
-    return _listed([f"{size:,}" for size in sizes])
-
-
-def _listed(texts: Sequence[str]) -> str:
-    return " and ".join(part for part in (", ".join(texts[:-1]), *texts[-1:]) if part)
+    return listed([f"{size:,}" for size in sizes])
 
 
 def _list(lines: Iterable[str]) -> str:
@@ -215,11 +212,10 @@ def _list(lines: Iterable[str]) -> str:
 
 
 def _paragraph(text: str, first: str = "") -> str:
-    indent = " " * len(first)
     lines = textwrap.wrap(
         first + " ".join(text.split()),
         WIDTH,
-        subsequent_indent=indent,
+        subsequent_indent=" " * len(first),
         break_long_words=False,
         break_on_hyphens=False,
     )

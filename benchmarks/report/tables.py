@@ -1,262 +1,163 @@
-"""Tables of a benchmark, for the terminal and as Markdown, from the same columns."""
+"""Tables of how solvers stand: one line per solver, or two traits of the rows against each other."""
 
 from __future__ import annotations
 
 import math
-import re
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from statistics import median
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
 
-from rich.box import SIMPLE_HEAD
-from rich.markup import escape
-from rich.table import Table
+from .standing import Judged, Standing, by_label, growth_exponent, label_of, standings
+from .text_table import TextTable, gap_text, seconds_text, share_text
 
-from ...solver import Stop
-from ..rows import Row
-from ..suites import Suite
-from .metrics import (
-    TIME_SHIFT_S,
-    Known,
-    Summary,
-    bound_excess,
-    growth_exponent,
-    median_by_family,
-    median_seconds,
-    proved_gaps,
-    shortfall,
-    summarise,
+Text = Callable[[Standing], str]
+
+NOT_RUN: Final = "not run"
+
+
+class Figure(NamedTuple):
+    """A figure of a group: a column of the report's first table, and an entry of `bench --json`."""
+
+    header: str
+    key: str
+    number: Callable[[Standing], float]
+    text: Callable[[float], str]
+
+
+FIGURES: Final = (
+    Figure("runs", "runs", lambda group: group.runs, str),
+    Figure("success", "success", lambda group: _share(group.success, group.runs), share_text),
+    Figure("correct", "correct", lambda group: _share(group.correct, group.runs), share_text),
+    Figure("within gap", "within_gap", lambda group: _share(group.within_gap, group.solvable), share_text),
+    Figure("median below", "median_shortfall", lambda group: group.accepted_below.median, gap_text),
+    Figure("worst below", "worst_shortfall", lambda group: group.accepted_below.worst, gap_text),
+    Figure("median proof", "median_proved_gap", lambda group: group.median_proved_gap, gap_text),
+    Figure("mean time", "mean_s", lambda group: group.mean_s, seconds_text),
 )
+"""The columns of a report's first table, over all runs."""
 
-MOST_NOTES: Final = 20
-"""The report lists this many kinds of messages."""
-
-
-@dataclass(frozen=True)
-class TextTable:
-    """A titled table of texts; the first column names, the others are figures."""
-
-    title: str
-    columns: tuple[str, ...]
-    lines: tuple[tuple[str, ...], ...]
-
-    def rich(self, width: int) -> list[Table]:
-        """For a terminal of that many columns, without the title; a wide table is continued below itself."""
-        headers = [re.sub(r" |(?<=:)", "\n", column) for column in self.columns]
-        lines = [(re.sub(r"(?<=:)", "\n  ", line[0]), *line[1:]) for line in self.lines]
-        texts = [
-            [text for cell in (header, *cells) for text in cell.splitlines()]
-            for header, *cells in zip(headers, *lines, strict=True)
-        ]
-        widths = [1 + max(map(len, column)) for column in texts]
-        parts: list[list[int]] = []
-        room = 0
-        for number in range(1, len(headers)):
-            if not parts or widths[number] > room:
-                parts.append([0])
-                room = width - 1 - widths[0]
-            parts[-1].append(number)
-            room -= widths[number]
-        return [_part(headers, lines, numbers) for numbers in parts]
-
-    def markdown(self, level: int = 2) -> str:
-        """As a GitHub table under a heading of that level."""
-        rule = ["---", *["---:"] * (len(self.columns) - 1)]
-        body = [" | ".join(line) for line in (self.columns, rule, *self.lines)]
-        return f"{'#' * level} {self.title}\n\n" + "\n".join(f"| {line} |" for line in body) + "\n"
+PAGE_COLUMNS: Final[Mapping[str, Text]] = {
+    "runs": lambda group: f"{group.runs:,}",
+    "feasible": lambda group: share_text(group.feasible, group.runs),
+    "within 1e-4": lambda group: share_text(group.close, group.runs),
+    "proved": lambda group: share_text(group.proved, group.runs) if group.proved else "–",
+    "median below": lambda group: gap_text(group.below.median),
+    "worst below": lambda group: gap_text(group.below.worst),
+    "limit reached": lambda group: str(group.limited),
+    "median time": lambda group: seconds_text(group.seconds.median),
+    "slowest": lambda group: seconds_text(group.seconds.worst),
+}
+"""Columns of the page's first table, over the runs on feasible instances."""
 
 
-def _part(headers: Sequence[str], lines: Sequence[Sequence[str]], numbers: Sequence[int]) -> Table:
-    table = Table(header_style="bold", box=SIMPLE_HEAD, padding=0)
-    for number in numbers:
-        table.add_column(escape(headers[number]), justify="right" if number else "left", no_wrap=True)
-    for line in lines:
-        table.add_row(*(escape(line[number]) for number in numbers))
-    return table
+def summaries(judged: Sequence[Judged]) -> list[dict[str, Any]]:
+    """One record of figures per solver; shares are of the rows that ran."""
+    return [
+        {"label": label, "skipped": group.skipped, "errors": group.errors}
+        | {figure.key: figure.number(group) for figure in FIGURES}
+        for label, group in standings(judged, label_of).items()
+    ]
 
 
-def tables(rows: Sequence[Row], known: dict[str, Known]) -> list[TextTable]:
-    """The tables that these rows have something to say in."""
-    found = [summary_table(summarise(rows, known))]
-    below = median_by_family(rows, known, shortfall)
-    if len(below) > 1:
-        found.append(family_table("How far below the best known STE (median)", below))
-    bounded = [row for row in rows if math.isfinite(row.bound)]
-    if len({row.label for row in bounded}) > 1:
-        above = median_by_family(bounded, known, bound_excess)
-        found.append(family_table("How far bounds are above the best known STE (median)", above))
-    if len({row.clients for row in rows}) > 1:
-        found.append(speed_table(median_seconds(rows)))
-    return found
+def cross_table(
+    title: str,
+    corner: str,
+    found: Mapping[tuple[str, str], Standing],
+    text: Text,
+    missing: str = "–",
+) -> TextTable:
+    """A figure of groups by two traits.
+
+    Args:
+        title: of the table.
+        corner: header of the first column.
+        found: groups by the names of their line and column, from `standings`; both in order of appearance.
+        text: the figure.
+        missing: where there is no such group.
+    """
+    names, columns = (tuple(dict.fromkeys(key[part] for key in found)) for part in (0, 1))
+    cells = {key: text(group) for key, group in found.items()}
+    lines = ((name, *(cells.get((name, column), missing) for column in columns)) for name in names)
+    return TextTable(title, (corner, *columns), tuple(lines))
 
 
-def summary_table(summaries: Sequence[Summary]) -> TextTable:
-    """One line per solver."""
-    return TextTable(
-        title="Solvers",
-        columns=(
+def close_share(group: Standing) -> str:
+    """Share of the runs within 1e-4 of the best known STE."""
+    return share_text(group.close, group.runs)
+
+
+def report_tables(judged: Sequence[Judged]) -> list[TextTable]:
+    """The tables that these rows have something to say in, for the terminal and the report."""
+    solvers = standings(judged, label_of)
+    lines = (
+        (label, *(figure.text(figure.number(group)) for figure in FIGURES))
+        for label, group in solvers.items()
+    )
+    tables = [TextTable("Solvers", ("solver", *(figure.header for figure in FIGURES)), tuple(lines))]
+    competing = [entry for entry in judged if entry.competes]
+    found = standings(competing, lambda entry: (entry.row.family, entry.row.label))
+    if len({name for name, _ in found}) > 1:
+        title = "How far below the best known STE (median)"
+        tables.append(cross_table(title, "family", found, lambda group: gap_text(group.below.median)))
+    bounded = {key: group for key, group in found.items() if not math.isnan(group.median_above)}
+    if len({label for _, label in bounded}) > 1:
+        title = "How far bounds are above the best known STE (median)"
+        tables.append(cross_table(title, "family", bounded, lambda group: gap_text(group.median_above)))
+    if len({entry.row.clients for entry in judged}) > 1:
+        tables.append(_speed_table([entry for entry in judged if entry.row.feasible]))
+    return tables
+
+
+def page_tables(judged: Sequence[Judged]) -> dict[str, TextTable]:
+    """The tables of the page, by name, from the runs on feasible instances, best solver first."""
+
+    def by_size(entry: Judged) -> tuple[str, str]:
+        return f"`{entry.row.label}`", f"{entry.row.clients:,} clients"
+
+    families = standings(judged, lambda entry: (entry.row.family, f"`{entry.row.label}`"))
+    sizes = standings(judged, by_size)
+    lines = (
+        (f"`{label}`", *(text(group) for text in PAGE_COLUMNS.values()))
+        for label, group in standings(judged, label_of).items()
+    )
+    return {
+        "solvers": TextTable("Solvers", ("solver", *PAGE_COLUMNS), tuple(lines)),
+        "families": cross_table(
+            "Median (worst) distance below the optimum, by family",
+            "family",
+            families,
+            lambda group: f"{gap_text(group.below.median)} ({gap_text(group.below.worst)})",
+            NOT_RUN,
+        ),
+        "close": cross_table(
+            "Within 1e-4 of the optimum, by number of clients", "solver", sizes, close_share, NOT_RUN
+        ),
+        "times": cross_table(
+            "Median (longest) time of a solve, by number of clients",
             "solver",
-            "runs",
-            "success",
-            "correct",
-            "within gap",
-            "median below",
-            "worst below",
-            "median proof",
-            "mean time",
+            sizes,
+            lambda group: f"{seconds_text(group.seconds.median)} ({seconds_text(group.seconds.worst)})",
+            NOT_RUN,
         ),
-        lines=tuple(
-            (
-                entry.label,
-                str(entry.runs),
-                share_text(entry.success),
-                share_text(entry.correct),
-                share_text(entry.within_gap),
-                gap_text(entry.median_shortfall),
-                gap_text(entry.worst_shortfall),
-                gap_text(entry.median_proved_gap),
-                seconds_text(entry.mean_s),
-            )
-            for entry in summaries
-        ),
-    )
-
-
-def family_table(title: str, figures: dict[str, dict[str, float]]) -> TextTable:
-    """Relative figures, families by solvers."""
-    labels = list(dict.fromkeys(label for by_solver in figures.values() for label in by_solver))
-    return TextTable(
-        title=title,
-        columns=("family", *labels),
-        lines=tuple(
-            (name, *(gap_text(by_solver.get(label, math.nan)) for label in labels))
-            for name, by_solver in figures.items()
-        ),
-    )
-
-
-def speed_table(seconds: dict[str, dict[int, float]]) -> TextTable:
-    """Median seconds, sizes by solvers, and the exponent of growth from 100 clients on."""
-    sizes = sorted({clients for by_size in seconds.values() for clients in by_size})
-    lines = [
-        (
-            f"{clients:,} clients",
-            *(seconds_text(by_size.get(clients, math.nan)) for by_size in seconds.values()),
-        )
-        for clients in sizes
-    ]
-    large = {
-        label: {clients: value for clients, value in by_size.items() if clients >= 100}
-        for label, by_size in seconds.items()
     }
-    if any(len(by_size) > 1 for by_size in large.values()):
-        exponents = [growth_exponent(by_size) for by_size in large.values()]
-        lines.append(("growth exponent from 100", *("–" if math.isnan(e) else f"{e:.2f}" for e in exponents)))
-    return TextTable(title="Median time of one solve", columns=("size", *seconds), lines=tuple(lines))
 
 
-def proof_sentence(known: dict[str, Known]) -> str:
-    """How tightly bounds and best points enclose the optimum, over all instances."""
-    gaps = proved_gaps(known)
-    infeasible = sum(entry.infeasible for entry in known.values())
-    parts = []
-    if gaps:
-        parts.append(
-            f"The optimum is enclosed on {len(gaps)} of {len(known)} instances: best bound over best STE - 1 "
-            f"is {gap_text(median(gaps))} in the median and {gap_text(max(gaps))} at worst."
-        )
-        below = sum(gap < -1e-6 for gap in gaps)
-        parts.append(
-            f"On {below} of them a bound is below an accepted STE: that is an error." if below else ""
-        )
-    if infeasible:
-        parts.append(f"{infeasible} instances are infeasible, with proof.")
-    return " ".join(part for part in parts if part)
-
-
-def markdown(suite: Suite, rows: Sequence[Row], known: dict[str, Known], pictures: Sequence[str]) -> str:
-    """The whole report."""
-    shown = "\n".join(f"![{name.removesuffix('.png').replace('_', ' ')}]({name})\n" for name in pictures)
-    said = notes(rows)
-    tokens = sorted({row.tokens for row in rows if row.tokens})
-    return "\n".join(
-        part
-        for part in (
-            f"# Benchmark: {suite.name}\n",
-            f"{suite.summary}\n",
-            f"{len(known)} instances ({', '.join(sorted({row.family for row in rows}))}; "
-            f"{_listed(sorted({row.clients for row in rows}))} clients, {_listed(tokens)} tokens, "
-            f"{suite.seeds} seeds), asked gap {gap_text(suite.gap)}, time limit {suite.time_limit_s:g} s.\n",
-            proof_sentence(known) + "\n",
-            *(table.markdown() for table in tables(rows, known)),
-            shown,
-            "\n".join(["## Skips, errors and notes\n", *(f"- {line}" for line in said), ""]) if said else "",
-            LEGEND,
-            software(rows),
-        )
-        if part.strip()
+def _speed_table(accepted: Sequence[Judged]) -> TextTable:
+    """Median seconds, sizes by solvers, and the exponent of growth from 100 clients on."""
+    found = standings(accepted, lambda entry: (f"{entry.row.clients:,} clients", entry.row.label))
+    table = cross_table(
+        "Median time of one solve", "size", found, lambda group: seconds_text(group.seconds.median)
     )
+    exponents = []
+    for entries in by_label(accepted).values():
+        large = (entry for entry in entries if entry.row.clients >= 100)
+        sizes = standings(large, lambda entry: entry.row.clients)
+        exponents.append(growth_exponent({size: group.seconds.median for size, group in sizes.items()}))
+    if all(math.isnan(exponent) for exponent in exponents):
+        return table
+    texts = ("–" if math.isnan(exponent) else f"{exponent:.2f}" for exponent in exponents)
+    return replace(table, lines=(*table.lines, ("growth exponent from 100", *texts)))
 
 
-LEGEND = f"""## How to read this
-
-- *below*: how far the STE is below the best that any solver found on the instance; over accepted
-  allocations in the first table, and with 100 % for runs without one in the second.
-- *proof*: the gap that the solver itself proves, its bound / STE - 1; – where it proves nothing.
-- *success*: the evaluator accepts the allocation, or the instance is infeasible and the solver proved it.
-- *correct*: what the solver claims (its STE, its bound, infeasibility) agrees with all evidence.
-- *within gap*: the answer is within the asked gap of the best known STE.
-- *mean time*: geometric mean shifted by {TIME_SHIFT_S * 1e3:g} ms; without success the limit counts.
-"""
-
-
-def notes(rows: Sequence[Row], *, failures_only: bool = False) -> list[str]:
-    """One line per reason of skips, errors and, unless left out, what else solvers had to say."""
-    counts = Counter(
-        (row.label, row.stop, " ".join(row.message.split()))
-        for row in rows
-        if row.skipped or row.stop == Stop.ERROR or (row.message and not failures_only and row.feasible)
-    )
-    lines = [
-        f"{label}: {stop}, {count} x: {message or 'no reason given'}"
-        for (label, stop, message), count in counts.most_common(MOST_NOTES)
-    ]
-    return lines + [f"and {len(counts) - MOST_NOTES} more"] * (len(counts) > MOST_NOTES)
-
-
-def software(rows: Sequence[Row]) -> str:
-    """One sentence with the versions of what made the rows; several of one name where rows differ."""
-    versions = dict.fromkeys(f"{name} {version}" for row in rows for name, version in row.versions.items())
-    return f"Made with {', '.join(versions)}.\n"
-
-
-def _listed(values: Sequence[int]) -> str:
-    return ", ".join(f"{value:,}" for value in values) or "no"
-
-
-def share_text(share: float) -> str:
-    """A share in percent; a dash where undefined."""
-    return "–" if math.isnan(share) else f"{100 * share:.0f} %"
-
-
-def gap_text(gap: float) -> str:
-    """A relative gap: percent when large, powers of ten when small; a dash where undefined."""
-    if not math.isfinite(gap):
-        return "–"
-    if abs(gap) < 1e-9:
-        return "0"
-    if abs(gap) < 1e-3:
-        return f"{gap:.1e}".replace("e-0", "e-")
-    return f"{100 * gap:.2g} %" if gap < 0.1 else f"{100 * gap:,.0f} %"
-
-
-def seconds_text(seconds: float) -> str:
-    """A time with a fitting unit; a dash where undefined."""
-    if not math.isfinite(seconds):
-        return "–"
-    for factor, unit in ((1.0, "s"), (1e3, "ms"), (1e6, "µs")):
-        if seconds * factor >= 1 or unit == "µs":
-            break
-    return f"{float(f'{seconds * factor:.3g}'):,.10g} {unit}"
+def _share(count: int, total: int) -> float:
+    return count / total if total else math.nan

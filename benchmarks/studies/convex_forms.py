@@ -8,19 +8,22 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from importlib import import_module
+from itertools import product
 from statistics import median
 from typing import Annotated, Any, Final
 
 import numpy as np
 import typer
 
-from ...solver import Problem, Result, solve
+from ...solver import Problem, solve
 from ...solver.conic.program import Programs
 from ...solver.physics.demand import Demand
 from ...solver.primal.rounding import best_common_tokens
 from ..families import fading_sequence, families, family
+from .timing import Way, numbers, round_seconds, table_lines
 
 RIGHT: Final = 1e-3
 """A value this close to the optimum is right; the relaxation itself adds less here."""
@@ -38,14 +41,21 @@ def forms(
     engines: Annotated[str, typer.Option(help="cvxpy's names, comma-separated.")] = "clarabel,ecos",
 ) -> None:
     """Textbook units against scaled ones; Charnes-Cooper against Dinkelbach and DQCP."""
-    print("| form | engine | clients x tokens | right | wrong, no error | no answer | worst | median s |")
-    print("|---|---|---|---:|---:|---:|---:|---:|")
-    for size in SIZES:
-        instances = list(_instances(*size, seeds))
-        for name, value in FORMS.items():
-            for engine in engines.split(","):
+
+    def lines() -> Iterator[Sequence[object]]:
+        for clients, tokens in SIZES:
+            instances = list(_instances(clients, tokens, seeds))
+            for (name, value), engine in product(FORMS.items(), engines.split(",")):
                 outcomes = [_outcome(value, problem, engine, best) for problem, best in instances]
-                print(_form_line(name, engine, size, outcomes), flush=True)
+                errors = [error for error, _ in outcomes if not math.isnan(error)]
+                right = sum(error <= RIGHT for error in errors)
+                counts = (right, len(errors) - right, len(outcomes) - len(errors))
+                worst = f"{max(errors):.0e}" if errors else "–"
+                seconds = median(seconds for _, seconds in outcomes)
+                yield name, engine, f"{clients} x {tokens}", *counts, worst, f"{seconds:.2f}"
+
+    counts = ("right", "wrong, no error", "no answer")
+    _print(("form", "engine", "clients x tokens", *counts, "worst", "median s"), lines(), names=3)
 
 
 @app.command()
@@ -55,43 +65,70 @@ def engines(
     names: Annotated[str, typer.Option(help="Engines, comma-separated.")] = "clarabel,ecos,highs",
 ) -> None:
     """`relaxed` on every feasible family: is the bound within 1e-4 of the optimum?"""
-    print("| engine | clients | within 1e-4 | took over | largest gap | programs | median s | slowest s |")
-    print("|---|---:|---:|---:|---:|---:|---:|---:|")
-    for engine in names.split(","):
-        for size in map(int, clients.split(",")):
+
+    def lines() -> Iterator[Sequence[object]]:
+        for engine, size in product(names.split(","), numbers(clients)):
             results = [
                 solve(family(name, size, seed), "relaxed", engine=engine)
                 for name in families()
                 if name != "infeasible"
                 for seed in range(seeds)
             ]
-            print(_engine_line(engine, size, results), flush=True)
+            good = sum(result.gap <= 1e-4 for result in results)
+            took_over = sum(bool(result.stats.get("fallbacks")) for result in results)
+            programs = sum(result.stats.get("programs", 0) for result in results) / len(results)
+            seconds = [result.seconds for result in results]
+            largest = f"{max(result.gap for result in results):.1e}"
+            times = f"{median(seconds):.2f}", f"{max(seconds):.2f}"
+            yield engine, size, f"{good} of {len(results)}", took_over, largest, f"{programs:.1f}", *times
+
+    counts = ("within 1e-4", "took over", "largest gap", "programs")
+    _print(("engine", "clients", *counts, "median s", "slowest s"), lines())
 
 
 @app.command()
 def reuse(
     clients: Annotated[str, typer.Option(help="Sizes, comma-separated.")] = "10,50,200",
-    rounds: Annotated[int, typer.Option(help="Rounds of a fading cell.")] = 10,
+    rounds: Annotated[int, typer.Option(help="Rounds of a fading cell.", min=3)] = 10,
     names: Annotated[str, typer.Option(help="Engines, comma-separated.")] = "clarabel,ecos",
 ) -> None:
     """Later rounds compiled anew, with the programs of the first round, and from the round before too."""
-    print("| engine | clients | anew ms | programs kept ms | and started ms | anew / kept | anew / started |")
-    print("|---|---:|---:|---:|---:|---:|---:|")
-    for engine in names.split(","):
-        for size in map(int, clients.split(",")):
-            anew, kept, started = (1e3 * seconds for seconds in _timed_rounds(engine, size, rounds))
-            line = f"| {engine} | {size} | {anew:.0f} | {kept:.0f} | {started:.0f} "
-            print(line + f"| {anew / kept:.1f} | {anew / started:.1f} |", flush=True)
+
+    def lines() -> Iterator[Sequence[object]]:
+        for engine, size in product(names.split(","), numbers(clients)):
+            kept: dict[str, Any] = {"programs": Programs()}
+            ways = (_way(engine), _way(engine, **kept), _way(engine, started=True, **kept))
+            sequence = fading_sequence(size, rounds, seed=0, correlation=0.99)
+            (anew_s, kept_s, started_s), _ = round_seconds(sequence, ways)
+            times = (f"{1e3 * seconds:.0f}" for seconds in (anew_s, kept_s, started_s))
+            yield engine, size, *times, f"{anew_s / kept_s:.1f}", f"{anew_s / started_s:.1f}"
+
+    times = ("anew ms", "programs kept ms", "and started ms")
+    _print(("engine", "clients", *times, "anew / kept", "anew / started"), lines())
 
 
-def charnes_cooper_si(problem: Problem, engine: str) -> float:
-    """P5 as it stands in a textbook: hertz, watts, seconds, one variable per token."""
-    return _charnes_cooper(problem, engine, scaled=False)
+def charnes_cooper(problem: Problem, engine: str, *, scaled: bool) -> float:
+    """P5 divided by the round time: t = 1 / tau, x = t kept, w = bandwidth, q = power.
 
-
-def charnes_cooper(problem: Problem, engine: str) -> float:
-    """The same in fair shares of the band, full powers and round times near the optimum."""
-    return _charnes_cooper(problem, engine, scaled=True)
+    As in a textbook in hertz, watts and seconds, or scaled: in fair shares of the band, full powers and
+    round times near the optimum. One variable per token.
+    """
+    cp = _cvxpy()
+    units = _Units(problem, scaled)
+    x, t = cp.Variable((problem.clients, problem.tokens), nonneg=True), cp.Variable(pos=True)
+    w, q = cp.Variable(problem.clients), cp.Variable(problem.clients)
+    kept = cp.sum(x, axis=1)
+    constraints = [
+        x <= t,
+        kept >= cp.multiply(problem.min_tokens, t),
+        units.rate(w, q) >= cp.multiply(units.nats, kept + problem.extra_tokens * t),
+        cp.sum(w) <= units.bandwidth,
+        q <= units.power,
+        q <= units.energy * t,
+    ]
+    program = cp.Problem(cp.Maximize(cp.sum(cp.multiply(units.importance, x))), constraints)
+    program.solve(solver=engine.upper())
+    return float(program.value) * units.ste
 
 
 def dinkelbach(problem: Problem, engine: str) -> float:
@@ -121,36 +158,16 @@ def relaxed(problem: Problem, engine: str) -> float:
     """The engine's own value of the last program of `relaxed`, none when another engine took over."""
     result = solve(problem, "relaxed", engine=engine)
     value = result.stats.get("relaxation_ste")
-    return float(value) if value is not None and not result.stats["stand_ins"] else math.nan
+    return float(value) if value is not None and not result.stats["fallbacks"] else math.nan
 
 
 FORMS: Final[dict[str, Callable[[Problem, str], float]]] = {
-    "Charnes-Cooper, SI units": charnes_cooper_si,
-    "Charnes-Cooper, fair shares": charnes_cooper,
+    "Charnes-Cooper, SI units": partial(charnes_cooper, scaled=False),
+    "Charnes-Cooper, fair shares": partial(charnes_cooper, scaled=True),
     "Dinkelbach, fair shares": dinkelbach,
     "DQCP, fair shares": dqcp,
     "`relaxed`": relaxed,
 }
-
-
-def _charnes_cooper(problem: Problem, engine: str, scaled: bool) -> float:
-    """Divide by the round time: t = 1 / tau, x = t kept, w = bandwidth, q = power."""
-    cp = _cvxpy()
-    units = _Units(problem, scaled)
-    x, t = cp.Variable((problem.clients, problem.tokens), nonneg=True), cp.Variable(pos=True)
-    w, q = cp.Variable(problem.clients), cp.Variable(problem.clients)
-    kept = cp.sum(x, axis=1)
-    constraints = [
-        x <= t,
-        kept >= cp.multiply(problem.min_tokens, t),
-        units.rate(w, q) >= cp.multiply(units.nats, kept + problem.extra_tokens * t),
-        cp.sum(w) <= units.bandwidth,
-        q <= units.power,
-        q <= units.energy * t,
-    ]
-    program = cp.Problem(cp.Maximize(cp.sum(cp.multiply(units.importance, x))), constraints)
-    program.solve(solver=engine.upper())
-    return float(program.value) * units.ste
 
 
 def _ratio_model(problem: Problem, scaled: bool) -> tuple[Any, Any, list[Any], float]:
@@ -219,41 +236,16 @@ def _outcome(
     return error, time.perf_counter() - began
 
 
-def _form_line(name: str, engine: str, size: tuple[int, int], outcomes: Sequence[tuple[float, float]]) -> str:
-    errors = [error for error, _ in outcomes if not math.isnan(error)]
-    right = sum(error <= RIGHT for error in errors)
-    worst = f"{max(errors):.0e}" if errors else "–"
-    seconds = median(seconds for _, seconds in outcomes)
-    return (
-        f"| {name} | {engine} | {size[0]} x {size[1]} | {right} | {len(errors) - right} "
-        f"| {len(outcomes) - len(errors)} | {worst} | {seconds:.2f} |"
+def _way(engine: str, *, started: bool = False, **options: Any) -> Way:
+    """`relaxed` on a round, from the result of the round before where asked."""
+    return lambda problem, earlier: solve(
+        problem, "relaxed", engine=engine, start=earlier if started else None, **options
     )
 
 
-def _engine_line(engine: str, clients: int, results: Sequence[Result]) -> str:
-    good = sum(result.gap <= 1e-4 for result in results)
-    stand_ins = sum(bool(result.stats.get("stand_ins")) for result in results)
-    programs = sum(result.stats.get("programs", 0) for result in results) / len(results)
-    seconds = [result.seconds for result in results]
-    return (
-        f"| {engine} | {clients} | {good} of {len(results)} | {stand_ins} "
-        f"| {max(result.gap for result in results):.1e} | {programs:.1f} "
-        f"| {median(seconds):.2f} | {max(seconds):.2f} |"
-    )
-
-
-def _timed_rounds(engine: str, clients: int, rounds: int) -> tuple[float, float, float]:
-    """Median seconds per round, the first not counted: anew, programs kept, started from the round before."""
-    programs = Programs()
-    seconds: list[tuple[float, float, float]] = []
-    earlier: Result | None = None
-    for problem in fading_sequence(clients, rounds, seed=0, correlation=0.99):
-        anew = solve(problem, "relaxed", engine=engine)
-        kept = solve(problem, "relaxed", engine=engine, programs=programs)
-        earlier = solve(problem, "relaxed", engine=engine, programs=programs, start=earlier)
-        seconds.append((anew.seconds, kept.seconds, earlier.seconds))
-    anew_s, kept_s, started_s = (median(column) for column in zip(*seconds[1:], strict=True))
-    return anew_s, kept_s, started_s
+def _print(columns: Sequence[str], lines: Iterable[Sequence[object]], names: int = 1) -> None:
+    for line in table_lines(columns, lines, names):
+        print(line, flush=True)
 
 
 def _cvxpy() -> Any:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess  # fresh interpreters, to time the import
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import fields
 from importlib.util import find_spec
+from itertools import chain
 from statistics import median
 from typing import Annotated, Any, Final
 
@@ -14,26 +16,19 @@ import typer
 
 from ...solver import Allocator, Client, Problem
 from ..families import family
+from .timing import table_lines
 
-FIELDS: Final = (
-    "gain",
-    "importance",
-    "bits_per_token",
-    "max_power_w",
-    "max_energy_j",
-    "deadline_s",
-    "overhead_s",
-    "min_tokens",
-)
 IMPORT: Final = (
     "import time; started = time.perf_counter(); import {name}; print(time.perf_counter() - started)"
 )
 
 
 def clients_of(problem: Problem, convert: Callable[[Any], Any]) -> list[Client]:
-    """The problem's clients, as they would report themselves."""
+    """The problem's clients, as they would report themselves: what both hold, converted."""
+    arrays = {entry.name: getattr(problem, entry.name, None) for entry in fields(Client)}
+    reported = {name: value for name, value in arrays.items() if isinstance(value, np.ndarray)}
     return [
-        Client(m, *(convert(getattr(problem, name)[m].copy()) for name in FIELDS))
+        Client(m, **{name: convert(value[m].copy()) for name, value in reported.items()})
         for m in range(problem.clients)
     ]
 
@@ -43,9 +38,8 @@ def plan_seconds(problem: Problem, convert: Callable[[Any], Any], plans: int) ->
     allocator = Allocator(bandwidth_hz=problem.bandwidth_hz, noise_w_per_hz=problem.noise_w_per_hz)
     clients = clients_of(problem, convert)
     made = [allocator.plan(clients) for _ in range(plans)]
-    return median(plan.seconds - plan.solver_seconds for plan in made), median(
-        plan.solver_seconds for plan in made
-    )
+    beside = median(plan.seconds - plan.solver_seconds for plan in made)
+    return beside, median(plan.solver_seconds for plan in made)
 
 
 def import_seconds(name: str, runs: int) -> float:
@@ -69,14 +63,17 @@ def main(
         import torch
 
         kinds["torch"] = torch.as_tensor
-    print("| clients report | plan beside the solver ms | solver ms |")
-    print("|---|---:|---:|")
-    for name, convert in kinds.items():
-        beside_s, solver_s = plan_seconds(problem, convert, plans)
-        print(f"| {name} | {beside_s * 1e3:.2f} | {solver_s * 1e3:.2f} |", flush=True)
-    print("\n| import | s |\n|---|---:|")
-    for name in ("numpy", "stsflora.solver"):
-        print(f"| {name} | {import_seconds(name, imports):.2f} |", flush=True)
+
+    def plan_lines() -> Iterator[tuple[str, ...]]:
+        for name, convert in kinds.items():
+            yield name, *(f"{seconds * 1e3:.2f}" for seconds in plan_seconds(problem, convert, plans))
+
+    names = ("numpy", "stsflora.solver")
+    import_lines = ((name, f"{import_seconds(name, imports):.2f}") for name in names)
+    plan_columns = ("clients report", "plan beside the solver ms", "solver ms")
+    tables = (table_lines(plan_columns, plan_lines()), [""], table_lines(("import", "s"), import_lines))
+    for line in chain(*tables):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

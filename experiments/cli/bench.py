@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from ...benchmarks.suites import suites
+from ...benchmarks.suites import named
 from .option_types import name_option
 from .output import AsJson, drawn, print_files, print_json
 from .progress import progress
@@ -29,7 +29,7 @@ EXAMPLES: Final = (
 
 
 def bench(
-    suite: Annotated[str, name_option("What to run.", (entry.name for entry in suites()))] = "demo",
+    suite: Annotated[str, name_option("What to run.", (entry.name for entry in named.suites()))] = "demo",
     solvers: Annotated[Any, name_option("With options as name:option=value.", many=True)] = None,
     families: Annotated[Any, name_option("Instance families.", many=True)] = None,
     clients: Annotated[Any, name_option("Instance sizes.", many=True, whole=True)] = None,
@@ -53,15 +53,18 @@ def bench(
     Comma-separated lists replace the suite's; a run that was killed goes on when repeated.
     """
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))  # before numpy loads, here and in workers
-    from dataclasses import asdict, replace
+    from dataclasses import replace
 
-    from ...benchmarks.report.metrics import best_known, comparable, summarise
-    from ...benchmarks.report.plots import save_plots
-    from ...benchmarks.report.tables import markdown, notes, proof_sentence, tables
-    from ...benchmarks.run import parse_options, plan, plan_reference, run
-    from ...benchmarks.suites import suite as suite_named
+    from ...benchmarks.report.pictures import save_pictures
+    from ...benchmarks.report.report import report_text
+    from ...benchmarks.report.sentences import notes, proof_sentence
+    from ...benchmarks.report.standing import best_known, comparable, judge
+    from ...benchmarks.report.tables import report_tables, summaries
+    from ...benchmarks.run import run
+    from ...benchmarks.suites.plan import plan, plan_reference
     from ...solver.files.file_access import write_atomically
     from ...solver.files.json_files import plain
+    from ...solver.solver_text import parse_options
 
     given = {
         "solvers": solvers,
@@ -74,36 +77,37 @@ def bench(
         "repeats": repeats,
     }
     chosen = replace(
-        suite_named(suite), **{name: value for name, value in given.items() if value is not None}
+        named.suite(suite), **{name: value for name, value in given.items() if value is not None}
     )
-    cells, references = plan(chosen), plan_reference(chosen)
+    competing, references = plan(chosen), plan_reference(chosen)
     folder = Path("results") / f"bench-{suite}" if output is None else output
-    to_run, console = [*cells, *references], Console()
+    to_run, console = [*competing, *references], Console()
     kept = f"of {len(to_run)} runs are in {folder / 'rows.jsonl'}"
     with progress(len(to_run), lambda finished: f"{finished} {kept}") as step:
         all_rows = run(
             to_run,
             folder,
-            jobs=jobs,
+            workers=jobs,
             backend=backend,
             resume=resume,
             on_row=lambda row: step(advance=1, description=f"{row.label} on {row.instance}: {row.stop}"),
         )
     row_by_key = {row.key: row for row in all_rows}
-    rows = [row_by_key[cell.key] for cell in cells]
+    rows = [row_by_key[job.key] for job in competing]
     known = best_known(comparable(rows, all_rows))
-    pictures = drawn(lambda: save_plots(rows, known, folder)) if plots else []
-    write_atomically(folder / "report.md", markdown(chosen, rows, known, pictures).encode())
+    judged = judge(rows, known)
+    pictures = drawn(lambda: save_pictures(judged, folder)) if plots else []
+    write_atomically(folder / "report.md", report_text(chosen, judged, known, pictures).encode())
     files = [folder / name for name in ("rows.jsonl", "report.md", *pictures)]
     if page is not None:
         from ...benchmarks.report.page import write_page
 
-        files += write_page([*rows, *(row_by_key[cell.key] for cell in references)], page)
+        files += write_page([*rows, *(row_by_key[job.key] for job in references)], page)
     if as_json:
-        summaries = [plain(asdict(entry)) for entry in summarise(rows, known)]
-        print_json({"suite": suite, "summaries": summaries, "files": [str(path) for path in files]})
+        found = {"suite": suite, "summaries": summaries(judged), "files": [str(path) for path in files]}
+        print_json(plain(found))
         return
-    for table in tables(rows, known):
+    for table in report_tables(judged):
         console.print(f"[bold]{table.title}[/]", *table.rich(console.width), sep="\n")
     for line in notes(rows, failures_only=True):
         console.print(escape(line), highlight=False, soft_wrap=True)

@@ -120,7 +120,7 @@ def require_packages() -> None:
 
 def _configs(settings: Mapping[str, Any]) -> dict[str, Config]:
     """One run for each combination that differs where it matters, by the name of its folder."""
-    from ...benchmarks.run import parse_solver
+    from ...solver.solver_text import parse_solver
 
     data, weights = settings["data"], settings["weights"]
     files = {

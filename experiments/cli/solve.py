@@ -42,10 +42,10 @@ def solve(
 ) -> None:
     """Allocate tokens, bandwidth and power for one problem."""
     from ...benchmarks.families import family as draw
-    from ...benchmarks.run import parse_options
     from ...solver import Allocation, OptionError, Problem
     from ...solver import solve as solve_problem
     from ...solver.registry import lookup
+    from ...solver.solver_text import parse_options
 
     if (file is None) == (family is None):
         raise OptionError(
@@ -78,7 +78,7 @@ def solve(
 
 def _show(result: Result) -> None:
     """The result for people: figures first, then the clients' shares."""
-    from ...benchmarks.report.tables import gap_text, seconds_text
+    from ...benchmarks.report.text_table import gap_text, seconds_text
 
     console = Console()
     problem, allocation, evaluation = result.problem, result.allocation, result.evaluation

@@ -9,7 +9,6 @@ from typing import Final, Self
 
 import numpy as np
 import torch
-from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -18,6 +17,7 @@ from ...models.partition import Parts, dirichlet_partition, iid_partition
 from ...models.vit.attention import reading, token_scores
 from ...models.vit.backbone import create, digits_vit
 from ...models.vit.split import Split, split
+from ...solver.random_streams import derived_seed, random_stream
 from .client_tokens import ClientTokens, payload_dtype
 from .config import SMALL, Config
 from .device import autocast
@@ -30,7 +30,7 @@ def client_tokens(config: Config, halves: Split, pictures: Images, device: torch
     """Run the frozen client half over images once; there is no augmentation that would change them."""
     started = time.perf_counter()
     blocks = halves.client.blocks if config.measure == "rollout" else halves.client.blocks[-1:]
-    generator = torch.Generator().manual_seed(config.seed)
+    generator = torch.Generator().manual_seed(derived_seed(f"fine-tuning random scores, seed {config.seed}"))
     tokens, scores = [], []
     for index in in_batches(len(pictures)):
         with reading(blocks) as seen, autocast(device):
@@ -92,7 +92,7 @@ def load_images(config: Config) -> tuple[Images, Images]:
 
 def partition(config: Config, held: Images) -> Parts:
     """Who holds which training images."""
-    rng = stream(config, "partition")
+    rng = random_stream(f"fine-tuning partition, seed {config.seed}")
     if config.partition == "iid":
         return iid_partition(len(held), config.clients, rng)
     return dirichlet_partition(held.labels.numpy(), config.clients, config.concentration, rng)
@@ -100,14 +100,8 @@ def partition(config: Config, held: Images) -> Parts:
 
 def draw_batch(part: NDArray[np.int64], config: Config, index: int, client: int) -> Tensor:
     """A client's images of a round, without repetition; the same whenever the round is repeated."""
-    rng = stream(config, "batch", index, client)
+    rng = random_stream(f"fine-tuning batch, seed {config.seed}, round {index}, client {client}")
     return torch.from_numpy(rng.permutation(part)[: config.batch])
-
-
-def stream(config: Config, part: str, *numbers: int) -> Generator:
-    """Random numbers of one named part of a run, independent of all others."""
-    words = [int.from_bytes(part.encode(), "big"), config.seed, *numbers]
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))
 
 
 def in_batches(count: int) -> tuple[Tensor, ...]:

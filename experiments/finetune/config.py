@@ -6,7 +6,6 @@ made from the fields of `Config`. Help lists them too, so nothing here loads num
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -81,11 +80,9 @@ class Config:
     @property
     def solver_text(self) -> str:
         """The solver with its options, as the command line takes it."""
-        options = {
-            name: value if isinstance(value, str) else json.dumps(value)
-            for name, value in self.solver_options.items()
-        }
-        return ":".join([self.solver, *(f"{name}={text}" for name, text in options.items())])
+        from ...solver.solver_text import solver_text  # loads numpy, which help can do without
+
+        return solver_text(self.solver, self.solver_options)
 
     @property
     def traits(self) -> dict[str, str]:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from ...benchmarks.report.plots import COLOURS, LINES, MARKERS, require_matplotlib, save_figure
-from ...benchmarks.report.tables import TextTable, seconds_text
+from ...benchmarks.report.drawing import COLOURS, LINES, MARKERS, require_matplotlib, save_figure
+from ...benchmarks.report.text_table import TextTable, seconds_text
 from .checkpoint import RoundLog
 from .config import Config
 from .run_records import curve, figures

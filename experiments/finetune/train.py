@@ -22,8 +22,9 @@ from ...models.vit.tokens import Selected, merged_tokens, select
 from ...solver import OptionError, Problem, StsfloraError
 from ...solver.physics.uplink import payload_bits
 from ...solver.problem import FloatArray
+from ...solver.random_streams import derived_seed, random_stream
 from .checkpoint import RoundLog, load_checkpoint, save_checkpoint
-from .client import backbone, client_tokens, draw_batch, in_batches, load_images, partition, stream
+from .client import backbone, client_tokens, draw_batch, in_batches, load_images, partition
 from .client_tokens import ClientTokens, Offer, payload_dtype
 from .config import Config
 from .device import chosen_device
@@ -144,7 +145,8 @@ def one_round(run: Run, air: Round, clients: Clients) -> RoundLog:
         solver, options = (
             ("exact", {}) if method.sends != "selected" else (config.solver, config.solver_options)
         )
-        decision = choose(problem, ids, solver, options, seed=config.seed + air.index)
+        seed = derived_seed(f"fine-tuning solver, seed {config.seed}, round {air.index}")
+        decision = choose(problem, ids, solver, options, seed=seed)
 
     # 3. Those that fit cut their tokens to K, merge the rest, and upload; what is lost takes no part.
     working, lost = clients.uploads(air.index, decision)
@@ -348,7 +350,7 @@ def prepare(
     model = add_lora(vit, config.cut, side=kind.side, rank=config.rank, seed=config.seed)
     model.to(chosen).eval()
     halves = split(vit, config.cut)
-    rng = stream(config, "clients")
+    rng = random_stream(f"fine-tuning devices, seed {config.seed}")
     clock_hz, cores = rng.uniform(1.0e9, 1.5e9, config.clients), rng.integers(4, 7, config.clients)
     shared = Shared(
         model=model,

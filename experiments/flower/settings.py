@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import torch
 
-from ...benchmarks.run import parse_options
 from ...solver import OptionError
+from ...solver.solver_text import parse_options
 from ..finetune.config import SELECTING, SMALL, Config
 from ..finetune.device import chosen_device
 from ..setting import settings_of

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ...benchmarks.report.plots import COLOURS
-from ...benchmarks.report.tables import TextTable
+from ...benchmarks.report.drawing import COLOURS, REFERENCE, canvas, look
+from ...benchmarks.report.text_table import TextTable
 from ..finetune.config import SELECTING, SMALL, Config
 from ..finetune.run_records import FinishedRun
-from .drawing import REFERENCE, canvas, look
 from .reproduce import Compared, Report, Statement, paper_values
 from .tables import CUT
 
@@ -190,7 +189,7 @@ def _table(one: Series) -> TextTable:
 
 
 def _draw(series: Sequence[Series]) -> Figure:
-    figure, (axes,) = canvas(1, 1, (7.2, 4.4))
+    figure, (axes,) = canvas("reproduce", 1, 1, (7.2, 4.4))
     for number, one in enumerate(series):
         name = f"{one.name}: " if len(series) > 1 else ""
         for test, line, fill in zip(TESTS, ("-", "--"), (COLOURS[number], "white"), strict=True):

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ...benchmarks.report.plots import COLOURS, LINES, MARKERS
-from ...benchmarks.report.tables import TextTable
+from ...benchmarks.report.drawing import COLOURS, LINES, MARKERS, REFERENCE, REFERENCE_CURVE, canvas, look
+from ...benchmarks.report.text_table import TextTable
 from ...solver import solve
 from ...solver.problem import FloatArray
-from .drawing import DASHED, REFERENCE, canvas, look
 from .figures import CLIENTS, METRICS, MIN_TOKENS, UPLOAD, WHOLE, Attention, cell_round, setting_text
 from .reproduce import Compared, Report, Statement, paper_values
 
@@ -196,7 +195,7 @@ def _draw(
     peak: float,
     height: float,
 ) -> Figure:
-    figure, (left, right) = canvas(1, 2, (9.6, 4.4))
+    figure, (left, right) = canvas("reproduce", 1, 2, (9.6, 4.4))
     drawn = [(metric, clients) for clients in (CLIENTS, SIZES[0]) for metric in METRICS]
     for number, (metric, clients) in enumerate(drawn):
         curve = curves[metric, clients]
@@ -206,7 +205,7 @@ def _draw(
         left.plot(counts, curve, color=COLOURS[number], linestyle=line, linewidth=1.8, label=label)
         left.plot(counts[best], curve[best], MARKERS[number], color=COLOURS[number], markersize=7)
     left.axvline(peak, **REFERENCE, label=f"paper's peak, K = {peak:g} (B)")
-    left.axhline(height, **DASHED, label="paper's STE there (C)")
+    left.axhline(height, **REFERENCE_CURVE, label="paper's STE there (C)")
     left.set(xlabel="common K, tokens kept per image", ylabel="STE, 1/s", title="Where the STE peaks")
     left.set_ylim(bottom=0)
     _draw_moves(right, attention, fixed_tokens, peak)
@@ -221,7 +220,7 @@ def _draw_moves(axes: Axes, attention: Attention, fixed_tokens: Mapping[int, flo
     for number, (label, profile) in enumerate(attention.profiles.items()):
         mean = _mean_profile(profile)
         at: list[Any] = [peak_of(mean, value) for value in fixed]
-        axes.plot(fixed, at, **look(number, markers=False), label=label)
+        axes.plot(fixed, at, **{**look(number), "marker": ""}, label=label)
     top = 1.02 * next(iter(attention.profiles.values())).shape[1]
     axes.axhline(peak, **REFERENCE)
     for clients, value in fixed_tokens.items():

@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ...benchmarks.report.plots import COLOURS
-from ...benchmarks.report.tables import TextTable
+from ...benchmarks.report.drawing import (
+    COLOURS,
+    REFERENCE,
+    REFERENCE_CURVE,
+    canvas,
+    legend_below,
+    look,
+)
+from ...benchmarks.report.text_table import TextTable
 from ...solver import solve
 from ...solver.problem import FloatArray
-from .drawing import DASHED, REFERENCE, canvas, legend_below, look
 from .figures import CLIENTS, METRICS, MIN_TOKENS, UPLOAD, WHOLE, Attention, cell_round, setting_text
 from .reproduce import Compared, Report, Statement, paper_values
 
@@ -269,7 +275,7 @@ def _grows(text: str, means: FloatArray) -> Statement:
 def _draw_loops(loops: Loops, limit: float) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
-    figure, panels = canvas(1, 2, (9.2, 3.9), shared=True)
+    figure, panels = canvas("reproduce", 1, 2, (9.2, 3.9), shared=True)
     for axes, metric in zip(panels, METRICS, strict=True):
         for number, start in enumerate(STARTS.values()):
             group = loops[metric, start]
@@ -286,12 +292,12 @@ def _draw_loops(loops: Loops, limit: float) -> Figure:
         axes.set(xlabel="outer iteration", title=METRICS[metric])
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[0].set(ylabel="STE, share of the certified optimum, %")
-    legend_below(figure, panels[0], 3)
+    legend_below(figure, panels[0], columns=3)
     return figure
 
 
 def _draw_ablation(shares: Mapping[str, Mapping[str, float]], paper: Mapping[str, float]) -> Figure:
-    figure, (axes,) = canvas(1, 1, (7.2, 4.2))
+    figure, (axes,) = canvas("reproduce", 1, 1, (7.2, 4.2))
     width = 0.36
     for number, (metric, values) in enumerate(shares.items()):
         bars = axes.bar(
@@ -307,17 +313,17 @@ def _draw_ablation(shares: Mapping[str, Mapping[str, float]], paper: Mapping[str
         axes.bar_label(bars, fmt="%.0f %%", fontsize=9, label_type="center", color="white", bbox=box)
     for place, share in enumerate(paper.values()):
         label = None if place else "paper, share of its best (C)"
-        axes.plot([place - 0.42, place + 0.42], [share, share], **DASHED, label=label)
+        axes.plot([place - 0.42, place + 0.42], [share, share], **REFERENCE_CURVE, label=label)
     axes.set_xticks(range(len(paper)), list(paper))
     axes.axhline(100, color="black", linewidth=1.4, label="certified optimum")
     axes.grid(visible=False, axis="x")
     axes.set(ylabel="STE, share of the certified optimum, %", ylim=(0, 112))
-    legend_below(figure, axes, 2)
+    legend_below(figure, axes, columns=2)
     return figure
 
 
 def _draw_sweeps(sweeps: Mapping[str, FloatArray], means: Mapping[tuple[str, str], FloatArray]) -> Figure:
-    figure, (bandwidth, energy) = canvas(1, 2, (9.2, 4.2), shared_y=True)
+    figure, (bandwidth, energy) = canvas("reproduce", 1, 2, (9.2, 4.2), shared_y=True)
     for axes, (name, values), scale in zip((bandwidth, energy), sweeps.items(), (1e-6, 1.0), strict=True):
         for number, rule in enumerate(RULES):
             axes.plot(scale * values, means[name, rule], **look(number), label=rule)
@@ -332,5 +338,5 @@ def _draw_sweeps(sweeps: Mapping[str, FloatArray], means: Mapping[tuple[str, str
     energy.set_xticks([0.05, 0.1, 0.2, 0.4, 0.8, 1.6])
     energy.xaxis.set_major_formatter("{x:g}")
     energy.minorticks_off()
-    legend_below(figure, bandwidth, 2)
+    legend_below(figure, bandwidth, columns=2)
     return figure

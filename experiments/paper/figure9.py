@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ...benchmarks.report.drawing import canvas
 from ...solver.problem import FloatArray
-from .drawing import canvas
 from .reproduce import Report, Statement
 
 if TYPE_CHECKING:
@@ -119,7 +119,9 @@ def _draw(
     rows, columns = pictures.grid
     chosen = np.linspace(0, len(pictures.images) - 1, min(SHOWN, len(pictures.images))).round().astype(int)
     names = ["image", f"attention,\nblock {cut}", f"kept by\nblock {cut}", f"kept by\nblock {depth}"]
-    figure, panels = canvas(len(names), len(chosen), (1.45 * len(chosen) + 0.7, 1.5 * len(names)))
+    figure, panels = canvas(
+        "reproduce", len(names), len(chosen), (1.45 * len(chosen) + 0.7, 1.5 * len(names))
+    )
     side = pictures.images.size_px // rows
     for column, index in enumerate(chosen):
         image = pictures.images.pixels[index].permute(1, 2, 0).numpy() / 255.0

@@ -22,6 +22,7 @@ from ...benchmarks.paper_cell import (
 )
 from ...solver import Problem
 from ...solver.problem import FloatArray
+from ...solver.random_streams import random_stream
 
 CLIENTS: Final = 10
 """Clients of a round; the paper has 100 in the cell and does not say how many it selects."""
@@ -52,15 +53,14 @@ class Attention:
     def importance(self, clients: int, seed: int) -> FloatArray:
         """(M, N) batch importance (paper eq. 18) of a batch of images per client, drawn from all."""
         single = np.sort(self.profiles[self.label], axis=1)[:, ::-1]
-        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, clients])))
+        rng = random_stream(f"images of a figure's clients, {clients} clients, seed {seed}")
         drawn = [rng.choice(len(single), BATCH, replace=len(single) < BATCH) for _ in range(clients)]
         return np.stack([single[rows].sum(axis=0) for rows in drawn])
 
 
 def drawn_attention(seed: int, images: int = 256) -> Attention:
     """Attention without images: softmax of normal logits of several deviations, as the paper cell's."""
-    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, 6])))
-    logits = rng.standard_normal((images, 196))
+    logits = random_stream(f"drawn attention, seed {seed}").standard_normal((images, 196))
     profiles = {}
     for deviation in (0.4, 0.8, 1.2, 1.6, 2.4):
         weights = np.exp(deviation * logits)

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ...benchmarks.report.csv_text import csv_text
-from ...benchmarks.report.plots import save_figure
-from ...benchmarks.report.tables import TextTable
+from ...benchmarks.report.drawing import save_figure
+from ...benchmarks.report.text_table import TextTable
 from ...benchmarks.versions import digest_of
 from ...solver import FileFormatError
 from ...solver.files.file_access import write_atomically

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, Final
 
-from ...benchmarks.report.tables import TextTable
+from ...benchmarks.report.text_table import TextTable
 from ...models.cell.device import Architecture, Demands, client_demands
 from ...solver import FileFormatError, UnknownNameError
 from ..finetune.config import PARTITIONS, SELECTING, Config

@@ -1,4 +1,4 @@
-"""The wireless cell: who stands where, with which gain and for how long, round after round."""
+"""Simulated wireless cell: placement, path loss, shadowing, fading and mobility of clients over rounds."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike
 
+from ...solver.checks import nonnegative_numbers, numbers_in_range, positive_numbers, whole_number
 from ...solver.problem import FloatArray
+from ...solver.random_streams import random_stream
 from ...solver.units import linear_from_db
-from ..arguments import require_range, require_whole
 from .fading import (
     ComplexArray,
     doppler_hz,
@@ -37,15 +38,15 @@ class Cell:
     Attributes:
         inner_radius_m: closest distance, m, > 0 (paper).
         outer_radius_m: cell radius, m (paper).
-        path_loss_exponent: >= 0 (paper).
+        path_loss_exponent: finite, >= 0 (paper).
         reference_gain: linear power gain at 1 m, > 0 (-30 dB; the paper's value is not known).
         shadowing_db: standard deviation of log-normal shadowing, dB, >= 0.
         rician_factor: linear, 0 for Rayleigh fading, inf for none.
-        carrier_hz: for the Doppler shift.
-        slowest_m_per_s: least speed, m/s.
-        fastest_m_per_s: largest speed, m/s.
-        longest_stay_s: T_max of eq. 7, s.
-        activations_per_round: mean of a client's Poisson activations in a round; inf for always active.
+        carrier_hz: for the Doppler shift, > 0.
+        slowest_m_per_s: least speed, m/s, from 0 to `fastest_m_per_s`.
+        fastest_m_per_s: largest speed, m/s, finite.
+        longest_stay_s: T_max of eq. 7, s, > 0; inf for none.
+        activations_per_round: mean of a client's Poisson activations in a round, >= 0; inf for always active.
 
     Raises:
         ProblemError: a value out of range.
@@ -65,35 +66,28 @@ class Cell:
 
     def __post_init__(self) -> None:
         who = "Cell"
-        require_range(who, "outer_radius_m", self.outer_radius_m, 0.0, open_low=True, open_high=True)
-        require_range(
-            who,
-            "inner_radius_m",
-            self.inner_radius_m,
-            0.0,
-            self.outer_radius_m,
-            open_low=True,
-            open_high=True,
-        )
-        require_range(who, "path_loss_exponent", self.path_loss_exponent, 0.0, open_high=True)
-        require_range(who, "reference_gain", self.reference_gain, 0.0, open_low=True, open_high=True)
-        require_range(who, "shadowing_db", self.shadowing_db, 0.0, open_high=True)
-        require_range(who, "rician_factor", self.rician_factor, 0.0)
-        require_range(who, "carrier_hz", self.carrier_hz, 0.0, open_low=True, open_high=True)
-        require_range(who, "fastest_m_per_s", self.fastest_m_per_s, 0.0, open_high=True)
-        require_range(who, "slowest_m_per_s", self.slowest_m_per_s, 0.0, self.fastest_m_per_s)
-        require_range(who, "longest_stay_s", self.longest_stay_s, 0.0, open_low=True)
-        require_range(who, "activations_per_round", self.activations_per_round, 0.0)
+        positive_numbers(who, "outer_radius_m", self.outer_radius_m)
+        inner, outer = self.inner_radius_m, self.outer_radius_m
+        numbers_in_range(who, "inner_radius_m", inner, 0.0, outer, open_low=True, open_high=True)
+        nonnegative_numbers(who, "path_loss_exponent", self.path_loss_exponent)
+        positive_numbers(who, "reference_gain", self.reference_gain)
+        nonnegative_numbers(who, "shadowing_db", self.shadowing_db)
+        numbers_in_range(who, "rician_factor", self.rician_factor, 0.0)
+        positive_numbers(who, "carrier_hz", self.carrier_hz)
+        nonnegative_numbers(who, "fastest_m_per_s", self.fastest_m_per_s)
+        numbers_in_range(who, "slowest_m_per_s", self.slowest_m_per_s, 0.0, self.fastest_m_per_s)
+        numbers_in_range(who, "longest_stay_s", self.longest_stay_s, 0.0, open_low=True)
+        numbers_in_range(who, "activations_per_round", self.activations_per_round, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
 class Clients:
-    """State of M clients at one instant.
+    """Positions, velocities, shadowing and fading of M clients at one instant.
 
     Attributes:
-        position_m: (M, 2), base station at the origin.
-        velocity_m_per_s: (M, 2).
-        shadowing: (M,) linear gain factor, constant while a client stays.
+        position_m: (M, 2) m, base station at the origin.
+        velocity_m_per_s: (M, 2) m/s.
+        shadowing: (M,) linear gain factor > 0, constant while a client stays.
         scattered: (M,) complex scattered amplitude of the fading.
     """
 
@@ -104,16 +98,16 @@ class Clients:
 
     @property
     def distance_m(self) -> FloatArray:
-        """(M,) distance to the base station."""
+        """(M,) distance to the base station, m."""
         return np.hypot(self.position_m[:, 0], self.position_m[:, 1])
 
     @property
     def speed_m_per_s(self) -> FloatArray:
-        """(M,) speed."""
+        """(M,) speed, m/s."""
         return np.hypot(self.velocity_m_per_s[:, 0], self.velocity_m_per_s[:, 1])
 
     def where(self, mask: BoolArray, other: Clients) -> Clients:
-        """These clients, with those under the mask replaced by the rows of `other` (one row per True)."""
+        """A copy in which the clients under the mask, (M,) bool, are those of `other`, one per True."""
         changed = {}
         for name, value in vars(self).items():
             changed[name] = value.copy()
@@ -126,11 +120,11 @@ class Round:
     """What the base station sees at the start of a round.
 
     Attributes:
-        index: 0, 1, ...
+        index: 0, 1, ... of the round.
         clients: positions, velocities and fading.
         gain: (M,) linear channel power gain, path loss, shadowing and fading together.
-        standing_s: (M,) standing time (eq. 7).
-        active: (M,) which clients ask to take part.
+        standing_s: (M,) standing time (eq. 7), s.
+        active: (M,) bool, which clients ask to take part.
     """
 
     index: int
@@ -141,25 +135,47 @@ class Round:
 
 
 def path_gain(distance_m: ArrayLike, exponent: float, reference_gain: float) -> FloatArray:
-    """Linear power gain g_1m d^-exponent at a distance > 0 m.
+    """Path loss as a linear power gain: reference_gain x distance^-exponent.
+
+    Args:
+        distance_m: m, > 0, any shape.
+        exponent: path-loss exponent.
+        reference_gain: linear power gain at 1 m, > 0.
+
+    Returns:
+        Gains of the shape of `distance_m`.
 
     Raises:
-        ProblemError: a distance or reference gain that is not positive.
+        ProblemError: a distance or reference gain that is not positive and finite.
     """
-    require_range("path_gain", "distance_m", distance_m, 0.0, open_low=True, open_high=True)
-    require_range("path_gain", "reference_gain", reference_gain, 0.0, open_low=True, open_high=True)
-    return np.asarray(reference_gain * np.asarray(distance_m, dtype=np.float64) ** -exponent)
+    distance = positive_numbers("path_gain", "distance_m", distance_m)
+    positive_numbers("path_gain", "reference_gain", reference_gain)
+    return np.asarray(reference_gain * distance**-exponent)
 
 
 def shadowing_gain(clients: int, deviation_db: float, rng: Generator) -> FloatArray:
-    """(M,) log-normal shadowing as a linear factor with median 1 and the given deviation in dB."""
-    require_whole("shadowing_gain", "clients", clients)
-    require_range("shadowing_gain", "deviation_db", deviation_db, 0.0, open_high=True)
+    """(M,) log-normal shadowing: linear gain factors of median 1.
+
+    Args:
+        clients: M >= 1.
+        deviation_db: standard deviation, dB, >= 0.
+        rng: source of the draws.
+
+    Raises:
+        OptionError: no client.
+        ProblemError: a negative deviation.
+    """
+    whole_number("shadowing_gain", "clients", clients, 1)
+    nonnegative_numbers("shadowing_gain", "deviation_db", deviation_db)
     return linear_from_db(deviation_db * rng.standard_normal(clients))
 
 
 def drop(cell: Cell, clients: int, rng: Generator) -> Clients:
-    """Place clients uniformly in area, with velocity, shadowing and fading drawn afresh."""
+    """New clients: uniform in area, with velocity, shadowing and fading drawn afresh.
+
+    Raises:
+        OptionError: `clients` is no whole number >= 1.
+    """
     return Clients(
         position_m=uniform_in_ring(clients, cell.inner_radius_m, cell.outer_radius_m, rng),
         velocity_m_per_s=random_velocity(clients, cell.slowest_m_per_s, cell.fastest_m_per_s, rng),
@@ -169,7 +185,7 @@ def drop(cell: Cell, clients: int, rng: Generator) -> Clients:
 
 
 def mean_gain(cell: Cell, clients: Clients) -> FloatArray:
-    """(M,) linear gain by path loss and shadowing, without fading.
+    """(M,) linear channel power gain by path loss and shadowing, without fading.
 
     Closer than `inner_radius_m` the path loss no longer falls: the model ends there.
     """
@@ -178,7 +194,7 @@ def mean_gain(cell: Cell, clients: Clients) -> FloatArray:
 
 
 def channel_gain(cell: Cell, clients: Clients) -> FloatArray:
-    """(M,) linear gain, fading included."""
+    """(M,) linear channel power gain: path loss, shadowing and fading."""
     return mean_gain(cell, clients) * fading_power(clients.scattered, cell.rician_factor)
 
 
@@ -190,19 +206,22 @@ def standing_time_s(cell: Cell, clients: Clients) -> FloatArray:
 def advance(
     cell: Cell, clients: Clients, seconds: float, rng: Generator, correlation: ArrayLike | None = None
 ) -> Clients:
-    """The clients after some time: moved straight on, fading moved by one Gauss-Markov step.
+    """The clients some time later: moved straight on, fading moved by one Gauss-Markov step.
 
     A client that leaves the cell is replaced by a new one, so that the number stays.
 
     Args:
         cell: the cell.
         clients: the state now.
-        seconds: time that passes, >= 0.
+        seconds: time that passes, s, finite, >= 0.
         rng: source of innovations and newcomers.
-        correlation: of the scattered amplitude, scalar or (M,); by default Jakes' J0(2 pi f_D dt) at
-            each client's speed.
+        correlation: of the scattered amplitude, in [-1, 1], scalar or (M,); by default Jakes'
+            J0(2 pi f_D dt) at each client's speed.
+
+    Raises:
+        ProblemError: a negative time, or a correlation outside [-1, 1].
     """
-    require_range("advance", "seconds", seconds, 0.0, open_high=True)
+    nonnegative_numbers("advance", "seconds", seconds)
     if correlation is None:
         correlation = jakes_correlation(doppler_hz(clients.speed_m_per_s, cell.carrier_hz), seconds)
     left = chord_standing_s(clients.position_m, clients.velocity_m_per_s, cell.outer_radius_m) <= seconds
@@ -224,15 +243,16 @@ def simulate(
     interval_s: float = 1.0,
     correlation: ArrayLike | None = None,
 ) -> Iterator[Round]:
-    """A sequence of rounds of one cell, lazily.
+    """Simulate the rounds of one cell, lazily: gains, standing times and active clients of each.
 
     Args:
         cell: the cell.
-        clients: M.
-        rounds: how many.
-        seed: the same seed gives the same rounds.
-        interval_s: time between the starts of two rounds, s.
-        correlation: of the fading from round to round; by default Jakes' at each client's speed.
+        clients: M >= 1.
+        rounds: how many, >= 1.
+        seed: whole number >= 0; the same seed gives the same rounds.
+        interval_s: time between the starts of two rounds, s, finite, >= 0.
+        correlation: of the fading from round to round, in [-1, 1], scalar or (M,); by default Jakes' at
+            each client's speed.
 
     Returns:
         One `Round` after the other; choose with `active` and `takes_part`.
@@ -241,12 +261,12 @@ def simulate(
         OptionError: clients, rounds or seed out of range.
         ProblemError: interval or correlation out of range.
     """
-    require_whole("simulate", "clients", clients)
-    require_whole("simulate", "rounds", rounds)
-    require_whole("simulate", "seed", seed, least=0)
-    require_range("simulate", "interval_s", interval_s, 0.0, open_high=True)
+    whole_number("simulate", "clients", clients, 1)
+    whole_number("simulate", "rounds", rounds, 1)
+    whole_number("simulate", "seed", seed, 0)
+    nonnegative_numbers("simulate", "interval_s", interval_s)
     if correlation is not None:
-        require_range("simulate", "correlation", correlation, -1.0, 1.0)
+        numbers_in_range("simulate", "correlation", correlation, -1.0, 1.0)
     return _rounds(cell, clients, rounds, seed, interval_s=interval_s, correlation=correlation)
 
 
@@ -259,7 +279,7 @@ def _rounds(
     interval_s: float,
     correlation: ArrayLike | None,
 ) -> Iterator[Round]:
-    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
+    rng = random_stream(f"cell, seed {seed}")
     state = drop(cell, clients, rng)
     for index in range(rounds):
         if index:

@@ -1,4 +1,4 @@
-"""What a round costs the devices: forward time, memory, traffic; analytic, and measured where possible.
+"""Cost of a round for the devices: FLOP, forward time, memory and traffic of a ViT, analytic and measured.
 
 Analytic figures are for a ViT with T = P + N tokens of width C, fused attention, and LoRA of rank r on
 qkv, fc1 and fc2 of frozen blocks. One multiply-add is two FLOP.
@@ -7,14 +7,16 @@ qkv, fc1 and fc2 of frozen blocks. One multiply-add is two FLOP.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ...solver.checks import choice, nonnegative_numbers, positive_numbers
+from ...solver.errors import UnknownNameError
 from ...solver.problem import FloatArray
-from ..arguments import require_range
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,10 +26,14 @@ FLOP_PER_CYCLE_AND_CORE: Final = 256.0
 
 FLOAT_BYTES: Final = 4
 
+SCHEMES: Final = ("local", "fed", "split", "full", "selected")
+"""Training schemes: each client alone, averaged adapters, split with token gradients sent back, and split
+with all or selected tokens sent one way."""
+
 
 @dataclass(frozen=True)
 class Architecture:
-    """Sizes of a ViT.
+    """Sizes of a vision transformer, with its numbers of parameters and FLOP; ViT-B/16 by default.
 
     Attributes:
         width: C.
@@ -78,7 +84,7 @@ class Architecture:
         return 2.0 * (linear + 2.0 * tokens**2 * self.width)
 
     def client_flop(self, cut: int) -> float:
-        """FLOP of a client half's forward pass over one image."""
+        """FLOP of a client half's forward pass over one image: embedding and `cut` blocks."""
         return self.embedding_flop() + cut * self.block_flop()
 
 
@@ -88,25 +94,29 @@ def forward_s(
     clock_hz: ArrayLike,
     flop_per_cycle_and_core: float = FLOP_PER_CYCLE_AND_CORE,
 ) -> FloatArray:
-    """Seconds that a device takes for some FLOP: flop / (cores x clock x FLOP per cycle and core).
+    """Compute time in s: flop / (cores x clock x FLOP per cycle and core), arguments broadcast.
+
+    Args:
+        flop: floating-point operations, >= 0.
+        cores: of the processor, > 0.
+        clock_hz: Hz, > 0.
+        flop_per_cycle_and_core: > 0.
 
     Raises:
-        ProblemError: a negative FLOP, or cores, clock or FLOP per cycle not positive.
+        ProblemError: negative `flop`, or another argument that is not positive and finite.
     """
-    require_range("forward_s", "flop", flop, 0.0, open_high=True)
-    for name, value in (
-        ("cores", cores),
-        ("clock_hz", clock_hz),
-        ("flop_per_cycle_and_core", flop_per_cycle_and_core),
-    ):
-        require_range("forward_s", name, value, 0.0, open_low=True, open_high=True)
-    speed = np.asarray(cores, np.float64) * np.asarray(clock_hz, np.float64) * flop_per_cycle_and_core
-    return np.asarray(np.asarray(flop, np.float64) / speed)
+    work = nonnegative_numbers("forward_s", "flop", flop)
+    speed = (
+        positive_numbers("forward_s", "cores", cores)
+        * positive_numbers("forward_s", "clock_hz", clock_hz)
+        * positive_numbers("forward_s", "flop_per_cycle_and_core", flop_per_cycle_and_core)
+    )
+    return np.asarray(work / speed)
 
 
 @dataclass(frozen=True)
 class Demands:
-    """What one client bears in a scheme, bytes.
+    """Memory and traffic that a scheme asks of one client, bytes.
 
     Attributes:
         memory: weights, adapters with gradients and two Adam moments, activations.
@@ -126,21 +136,25 @@ class Demands:
 def client_demands(
     scheme: str, shape: Architecture, *, depth: int, cut: int, batch: int, kept: int, rank: int = 16
 ) -> Demands:
-    """Analytic demands of a scheme on one client (paper Table II).
+    """Memory and traffic of one client by training scheme, analytic (paper Table II).
 
     Local and federated schemes hold and train the whole model, split ones the client half, and the
     one-way ones run the client half without gradients, so that only one block's working set lives.
     [CLS] and the merged token are left out of the tokens, as the paper's table does.
 
     Args:
-        scheme: "local", "fed", "split" (with gradients back), "full" or "selected".
+        scheme: one of `SCHEMES`.
         shape: the ViT.
         depth: blocks of the whole model.
         cut: client blocks.
         batch: images per batch.
         kept: K of "selected"; the others send N.
         rank: of the adapters.
+
+    Raises:
+        UnknownNameError: no such scheme.
     """
+    choice("client_demands", "scheme", scheme, SCHEMES, error=UnknownNameError)
     whole = scheme in {"local", "fed"}
     blocks = depth if whole else cut
     weights = FLOAT_BYTES * (shape.embedding_parameters + blocks * shape.block_parameters)
@@ -163,7 +177,9 @@ def client_demands(
 def block_activation_bytes(
     shape: Architecture, batch: int, rank: int = 16, length: int | None = None
 ) -> float:
-    """Bytes that one block keeps for its backward pass: inputs of norms, GELU and adapters, q, k, v, output.
+    """Activation memory of one block in bytes: what its backward pass needs of a forward pass.
+
+    Inputs of norms, GELU and adapters, and the queries, keys, values and output of the attention.
 
     Frozen linear layers keep nothing; their LoRA branches keep the layers' inputs. Per token: two norms
     2 C, their outputs 2 C, q, k, v and attention output 4 C, GELU in and out 2 mlp_ratio C, and 3 r.
@@ -173,7 +189,7 @@ def block_activation_bytes(
 
 
 class SavedForBackward:
-    """Measures the bytes that autograd keeps while open: `with SavedForBackward(parameters) as saved:`.
+    """Activation memory, measured: bytes that autograd keeps, `with SavedForBackward(parameters) as saved:`.
 
     Each storage counts once; those of the given tensors (weights) do not count.
     """
@@ -181,7 +197,7 @@ class SavedForBackward:
     def __init__(self, ignored: Iterable[Tensor] = ()) -> None:
         self._ignored = {tensor.untyped_storage().data_ptr() for tensor in ignored}
         self._seen: dict[int, Tensor] = {}
-        self._hooks: Any = None
+        self._hooks = ExitStack()
 
     @property
     def bytes(self) -> int:
@@ -191,12 +207,11 @@ class SavedForBackward:
     def __enter__(self) -> SavedForBackward:
         from torch.autograd.graph import saved_tensors_hooks
 
-        self._hooks = saved_tensors_hooks(self._pack, lambda tensor: tensor)
-        self._hooks.__enter__()
+        self._hooks.enter_context(saved_tensors_hooks(self._pack, lambda tensor: tensor))
         return self
 
-    def __exit__(self, *reason: Any) -> None:
-        self._hooks.__exit__(*reason)
+    def __exit__(self, *reason: object) -> None:
+        self._hooks.close()
 
     def _pack(self, tensor: Tensor) -> Tensor:
         pointer = tensor.untyped_storage().data_ptr()

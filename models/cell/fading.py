@@ -14,8 +14,8 @@ from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import j0
 
+from ...solver.checks import nonnegative_numbers, numbers_in_range, positive_numbers, whole_number
 from ...solver.problem import FloatArray
-from ..arguments import require_range, require_whole
 
 ComplexArray = NDArray[np.complex128]
 
@@ -23,14 +23,18 @@ SPEED_OF_LIGHT_M_PER_S: Final = 299_792_458.0
 
 
 def scattered(clients: int, rng: Generator) -> ComplexArray:
-    """(M,) independent scattered amplitudes x, circular complex normal with E|x|^2 = 1."""
-    require_whole("scattered", "clients", clients)
+    """(M,) scattered amplitudes x of Rayleigh fading: independent circular complex normal, E|x|^2 = 1.
+
+    Raises:
+        OptionError: `clients` is no whole number >= 1.
+    """
+    whole_number("scattered", "clients", clients, 1)
     parts = rng.standard_normal((clients, 2)) * np.sqrt(0.5)
     return np.asarray(parts[:, 0] + 1j * parts[:, 1])
 
 
 def fading_power(scattered_amplitude: ArrayLike, rician_factor: ArrayLike = 0.0) -> FloatArray:
-    """Fading power |h|^2 of mean 1 from scattered amplitudes.
+    """Power |h|^2 of Rician or Rayleigh fading, mean 1, from scattered amplitudes.
 
     Args:
         scattered_amplitude: x, complex, any shape, unit mean power.
@@ -40,24 +44,39 @@ def fading_power(scattered_amplitude: ArrayLike, rician_factor: ArrayLike = 0.0)
     Raises:
         ProblemError: a negative Rician factor.
     """
-    require_range("fading_power", "rician_factor", rician_factor, 0.0)
-    scattered_share = 1.0 / (1.0 + np.asarray(rician_factor, dtype=np.float64))
+    scattered_share = 1.0 / (1.0 + numbers_in_range("fading_power", "rician_factor", rician_factor, 0.0))
     amplitude = np.sqrt(1.0 - scattered_share) + np.sqrt(scattered_share) * np.asarray(scattered_amplitude)
     return np.asarray(amplitude.real**2 + amplitude.imag**2)
 
 
 def doppler_hz(speed_m_per_s: ArrayLike, carrier_hz: float) -> FloatArray:
-    """Largest Doppler shift v f_c / c in Hz of a client at a speed >= 0 m/s."""
-    require_range("doppler_hz", "speed_m_per_s", speed_m_per_s, 0.0, open_high=True)
-    require_range("doppler_hz", "carrier_hz", carrier_hz, 0.0, open_low=True, open_high=True)
-    return np.asarray(speed_m_per_s, dtype=np.float64) * (carrier_hz / SPEED_OF_LIGHT_M_PER_S)
+    """Largest Doppler shift v f_c / c in Hz.
+
+    Args:
+        speed_m_per_s: v, m/s, >= 0, any shape.
+        carrier_hz: f_c, Hz, > 0.
+
+    Raises:
+        ProblemError: a value out of range.
+    """
+    speed = nonnegative_numbers("doppler_hz", "speed_m_per_s", speed_m_per_s)
+    positive_numbers("doppler_hz", "carrier_hz", carrier_hz)
+    return speed * (carrier_hz / SPEED_OF_LIGHT_M_PER_S)
 
 
 def jakes_correlation(largest_doppler_hz: ArrayLike, interval_s: ArrayLike) -> FloatArray:
-    """Correlation J0(2 pi f_D dt) of x over an interval under isotropic scattering (Clarke, Jakes)."""
-    require_range("jakes_correlation", "largest_doppler_hz", largest_doppler_hz, 0.0, open_high=True)
-    require_range("jakes_correlation", "interval_s", interval_s, 0.0, open_high=True)
-    return np.asarray(j0(2.0 * np.pi * np.asarray(largest_doppler_hz) * np.asarray(interval_s)))
+    """Correlation J0(2 pi f_D dt) of x over an interval under isotropic scattering (Clarke, Jakes).
+
+    Args:
+        largest_doppler_hz: f_D, Hz, >= 0, any shape.
+        interval_s: dt, s, >= 0, broadcast against it.
+
+    Raises:
+        ProblemError: a value out of range.
+    """
+    doppler = nonnegative_numbers("jakes_correlation", "largest_doppler_hz", largest_doppler_hz)
+    interval = nonnegative_numbers("jakes_correlation", "interval_s", interval_s)
+    return np.asarray(j0(2.0 * np.pi * doppler * interval))
 
 
 def gauss_markov_step(
@@ -75,8 +94,7 @@ def gauss_markov_step(
     Raises:
         ProblemError: a correlation outside [-1, 1].
     """
-    require_range("gauss_markov_step", "correlation", correlation, -1.0, 1.0)
-    a = np.asarray(correlation, dtype=np.float64)
+    a = numbers_in_range("gauss_markov_step", "correlation", correlation, -1.0, 1.0)
     return np.asarray(
         a * scattered_amplitude + np.sqrt(1.0 - a**2) * scattered(len(scattered_amplitude), rng)
     )
@@ -94,20 +112,23 @@ def jakes_scattered(
     Args:
         time_s: (T,) times, s.
         largest_doppler_hz: scalar or (M,), Hz, >= 0.
-        clients: M.
+        clients: M >= 1.
         rng: source of angles and phases.
-        waves: plane waves per client.
+        waves: plane waves per client, >= 1.
 
     Returns:
         (T, M) amplitudes of unit mean power.
 
+    Raises:
+        OptionError: no client or no wave.
+        ProblemError: a negative Doppler shift.
+
     Cost: O(T M) memory, O(T M waves) time.
     """
-    require_whole("jakes_scattered", "clients", clients)
-    require_whole("jakes_scattered", "waves", waves)
-    require_range("jakes_scattered", "largest_doppler_hz", largest_doppler_hz, 0.0, open_high=True)
+    whole_number("jakes_scattered", "clients", clients, 1)
+    whole_number("jakes_scattered", "waves", waves, 1)
     time = np.atleast_1d(np.asarray(time_s, dtype=np.float64))[:, None]
-    turn = 2.0 * np.pi * np.asarray(largest_doppler_hz, dtype=np.float64)
+    turn = 2.0 * np.pi * nonnegative_numbers("jakes_scattered", "largest_doppler_hz", largest_doppler_hz)
     total = np.zeros((time.shape[0], clients), dtype=np.complex128)
     for wave in range(waves):
         angle = 2.0 * np.pi * (wave + rng.random(clients)) / waves

@@ -1,4 +1,4 @@
-"""LoRA through peft on chosen layers of a timm ViT: add, copy, average, save."""
+"""LoRA adapters of a timm ViT through peft: add, copy, average (FedAvg), save, load."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 
 from ...solver import FileFormatError, OptionError
+from ...solver.checks import choice, whole_number
 from ...solver.files.file_access import existing_file
+from ...solver.random_streams import derived_seed
 
 TARGETS: Final = ("attn.qkv", "mlp.fc1", "mlp.fc2")
 """Adapted layers of each block. At rank 16 on ViT-B/16 they hold the paper's 7.875 MB for 12 blocks."""
@@ -38,15 +40,15 @@ def add_lora(
     targets: Sequence[str] = TARGETS,
     seed: int = 0,
 ) -> PeftModel:
-    """Freeze a timm ViT, add LoRA to some of its blocks, and leave the heads trainable.
+    """Add LoRA to some blocks of a timm ViT; all else is frozen but the heads.
 
     The model is changed in place; a fresh adapter computes nothing (B = 0), so outputs stay the same.
 
     Args:
         vit: the model, `vit.blocks` its blocks.
-        cut: blocks before the cut.
+        cut: blocks before the cut, 0 to the model's depth.
         side: one of `SIDES`.
-        rank: r >= 1.
+        rank: r, a whole number >= 1.
         alpha: scale of the update is alpha / r; 2 r by default.
         targets: linear layers within a block.
         seed: of the adapter's initial values.
@@ -54,10 +56,8 @@ def add_lora(
     Raises:
         OptionError: unknown side, a rank below 1, or no block with such layers on that side.
     """
-    if side not in SIDES:
-        raise OptionError("add_lora", f"side {side!r:.40}", ", ".join(SIDES), "Choose one")
-    if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
-        raise OptionError("add_lora", f"rank = {rank!r:.40}", "whole numbers >= 1", "The paper uses 16")
+    choice("add_lora", "side", side, SIDES)
+    rank = whole_number("add_lora", "rank", rank, 1, next_step="The paper uses 16")
     depth = len(vit.blocks)  # type: ignore[arg-type]
     blocks = {"server": range(cut, depth), "client": range(cut), "both": range(depth)}[side]
     layers = [f"blocks.{block}.{target}" for block in blocks for target in targets]
@@ -78,7 +78,7 @@ def add_lora(
         modules_to_save=heads,
     )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(derived_seed(f"LoRA, seed {seed}"))
         return get_peft_model(vit, config)
 
 
@@ -93,7 +93,7 @@ def get_state(model: nn.Module) -> State:
 
 
 def set_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Copy a state's values into the model; the state stays independent.
+    """Load trainable tensors: copy a state's values into the model; the state stays independent.
 
     Raises:
         OptionError: other names or shapes than the model's.
@@ -115,7 +115,7 @@ def set_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def average(states: Sequence[Mapping[str, Tensor]], weights: Sequence[float]) -> State:
-    """Mean of several states weighted by their numbers of samples (FedAvg); new tensors throughout.
+    """FedAvg: mean of several states weighted by their numbers of samples; new tensors throughout.
 
     LoRA's factors A and B are averaged each by itself, as FedAvg on adapters does. That is not the average
     of the updates B A unless one factor is the same in all states.
@@ -147,7 +147,7 @@ def size_bits(state: Mapping[str, Tensor], *, heads: bool = True) -> int:
 
 
 def save_adapter(model: PeftModel, folder: str | PathLike[str]) -> Path:
-    """Write adapters and heads in peft's own format, for `PeftModel.from_pretrained(vit, folder)`.
+    """Save adapters and heads in peft's own format, for `PeftModel.from_pretrained(vit, folder)`.
 
     Each file is replaced at once.
 
@@ -172,7 +172,7 @@ def save_adapter(model: PeftModel, folder: str | PathLike[str]) -> Path:
 
 
 def load_adapter(vit: nn.Module, folder: str | PathLike[str]) -> PeftModel:
-    """Put saved adapters and heads onto a model of the same architecture, trainable. Never unpickles.
+    """Load saved adapters and heads onto a model of the same architecture, trainable. Never unpickles.
 
     Raises:
         FileFormatError: files are missing, too large, or do not fit the model.

@@ -1,4 +1,4 @@
-"""Reads the attention of timm ViT blocks without changing what they compute.
+"""Attention maps and patch scores of timm ViT blocks, read without changing what the blocks compute.
 
 Fused attention hides its weights. They are recomputed here from the block's own queries and keys: for
 [CLS] alone that is one row, so all blocks stay fused and their outputs the same bit for bit.
@@ -12,17 +12,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from timm.layers.attention import Attention
 from torch import Tensor, nn
 
 from ...solver import OptionError
+from ...solver.checks import choice
 from . import tokens
 from .names import MEASURES
+from .timm_parts import attention_of, split_heads
 
 
 @dataclass(frozen=True, eq=False)
 class Heads:
-    """Queries, keys and values of one block's forward pass, (B, H, T, C / H) each, and the logits' scale."""
+    """Queries, keys and values of one block's attention, (B, H, T, C / H) each, and the logits' scale."""
 
     query: Tensor
     key: Tensor
@@ -41,7 +42,9 @@ class Heads:
 
 @contextmanager
 def reading(blocks: Sequence[nn.Module]) -> Iterator[list[Heads]]:
-    """While open, every forward pass of the blocks appends its heads to the list, without gradients.
+    """Record attention: while open, every forward pass of a block appends its heads to the list.
+
+    No gradients are kept; outputs stay the same bit for bit.
 
     Raises:
         OptionError: a block without timm's `Attention`.
@@ -49,11 +52,12 @@ def reading(blocks: Sequence[nn.Module]) -> Iterator[list[Heads]]:
     seen: list[Heads] = []
     with ExitStack() as hooks:
         for block in blocks:
-            attention = getattr(block, "attn", None)
-            if not isinstance(attention, Attention):
+            attention = attention_of(block)
+            if attention is None:
+                kind = type(getattr(block, "attn", None)).__name__
                 raise OptionError(
                     "reading",
-                    f"a {type(block).__name__} with attention of type {type(attention).__name__}",
+                    f"a {type(block).__name__} with attention of type {kind}",
                     "blocks of a timm VisionTransformer",
                     "Take another model, or the measure 'random' or 'grid'",
                 )
@@ -73,13 +77,17 @@ def token_scores(
     Args:
         measure: its name.
         seen: heads of the client's blocks, first block first; only the last counts but for "rollout".
-        prefix_tokens: P.
-        grid: patches per column and per row of the image.
+        prefix_tokens: P >= 1.
+        grid: patches per column and per row of the image; N is their product.
         generator: for "random".
+
+    Returns:
+        Scores >= 0; each row sums to 1.
 
     Raises:
         OptionError: unknown measure.
     """
+    choice("token_scores", "measure", measure, MEASURES)
     last = seen[-1]
     samples = last.query.shape[0]
     if measure == "attention":
@@ -90,18 +98,13 @@ def token_scores(
         return tokens.attention_rollout([heads.attention() for heads in seen], prefix_tokens)
     if measure == "random":
         return tokens.random_scores(samples, grid[0] * grid[1], generator).to(last.query.device)
-    if measure == "grid":
-        return tokens.grid_scores(samples, *grid).to(last.query.device)
-    raise OptionError("token_scores", f"measure {measure!r:.40}", ", ".join(MEASURES), "Choose one")
+    return tokens.grid_scores(samples, *grid).to(last.query.device)
 
 
-def _keep(attention: Attention, seen: list[Heads]) -> Any:
+def _keep(attention: Any, seen: list[Heads]) -> Any:
     def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
         with torch.no_grad():
-            samples, length, _ = output.shape
-            shape = (samples, length, 3, attention.num_heads, attention.head_dim)
-            query, key, value = output.detach().reshape(shape).permute(2, 0, 3, 1, 4).unbind(0)
-            seen.append(Heads(attention.q_norm(query), attention.k_norm(key), value, attention.scale))
+            seen.append(Heads(*split_heads(attention, output.detach())))
 
     return hook
 

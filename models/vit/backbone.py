@@ -1,4 +1,4 @@
-"""Pretrained ViTs: timm's by name, a local safetensors file, or a small one pretrained on digits offline."""
+"""Pretrained vision transformers: timm's by name or from a safetensors file, or a small one, offline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from torch.nn.functional import cross_entropy
 
 from ...solver import FileFormatError, OptionError
 from ...solver.files.file_access import existing_file, write_atomically
+from ...solver.random_streams import derived_seed
 from ..data import Images, digits
+from .timm_parts import VisionTransformer, fit_weights
 
 MAX_WEIGHT_BYTES: Final = 8 * 2**30
 HEADS: Final = ("head.", "head_dist.")
@@ -30,6 +32,10 @@ DIGITS_VIT: Final[dict[str, Any]] = {
 }
 """The ViT of the offline default: 36 patches, 0.12 M parameters."""
 
+DIGITS_VIT_FILE: Final = "digits_vit_halves.safetensors"
+"""Where it is kept. Its weights must not have seen the test images: another split of the digits takes
+another name."""
+
 PRETRAINING_EPOCHS: Final = 20
 PRETRAINING_BATCH: Final = 64
 PRETRAINING_RATE: Final = 5e-3
@@ -42,7 +48,7 @@ def create(
 
     Args:
         name: timm's name, such as "vit_tiny_patch16_224".
-        classes: of the fresh head.
+        classes: of the fresh head, >= 1.
         size_px: pixels per side; positions are interpolated when it is not the pretrained size.
         weights: a safetensors file with timm's keys; None downloads timm's own.
         seed: of the fresh head.
@@ -52,7 +58,7 @@ def create(
         FileFormatError: weights that are missing, malformed or of another architecture.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(derived_seed(f"fresh head, seed {seed}"))
         try:
             model = timm.create_model(name, pretrained=weights is None, num_classes=classes, img_size=size_px)
         except Exception as error:  # timm and its hub client raise many kinds
@@ -84,16 +90,21 @@ def read_weights(path: str | PathLike[str]) -> dict[str, Tensor]:
 def digits_vit(cache: Path, classes: int = 10, seed: int = 0) -> nn.Module:
     """The small ViT, pretrained on half of the digits in seconds and kept in a folder, with a fresh head.
 
+    Args:
+        cache: the folder; made where it is missing.
+        classes: of the fresh head, >= 1.
+        seed: of the fresh head.
+
     Raises:
         FileFormatError: the folder cannot be written, or holds a broken file.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    file = cache / "digits_vit.safetensors"
+    file = cache / DIGITS_VIT_FILE
     if not file.exists():
         pretrained = pretrain(digits(DIGITS_VIT["img_size"])[0])
         write_atomically(file, save({name: value.contiguous() for name, value in pretrained.items()}))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(derived_seed(f"fresh head, seed {seed}"))
         model = small_vit(num_classes=classes)
     _load(model, read_weights(file), file.name)
     return model.eval()
@@ -102,13 +113,13 @@ def digits_vit(cache: Path, classes: int = 10, seed: int = 0) -> nn.Module:
 def small_vit(**changes: Any) -> nn.Module:
     """An untrained ViT of the small default architecture, ten classes unless changed."""
     settings = {"num_classes": 10, **DIGITS_VIT, **changes}
-    return timm.models.VisionTransformer(**settings)
+    return VisionTransformer(**settings)
 
 
 def pretrain(images: Images, epochs: int = PRETRAINING_EPOCHS) -> dict[str, Tensor]:
     """State of a small ViT trained on images from scratch; the same on every run."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(derived_seed("pretraining of the small ViT"))
         model = small_vit(num_classes=images.classes).train()
         for module in model.modules():  # timm's own start, made for wide models, learns slowly at this width
             if isinstance(module, nn.Linear):
@@ -133,12 +144,9 @@ def _batches(count: int) -> tuple[Tensor, ...]:
 
 def _load(model: nn.Module, state: dict[str, Tensor], file: str) -> None:
     """Load all but the heads, positions interpolated to the model's grid."""
-    from timm.models.vision_transformer import checkpoint_filter_fn
-
     body = {name: value.float() for name, value in state.items() if not name.startswith(HEADS)}
     try:
-        fitted: dict[str, Tensor] = checkpoint_filter_fn(body, model)  # type: ignore[arg-type]
-        missing, unexpected = model.load_state_dict(fitted, strict=False)
+        missing, unexpected = model.load_state_dict(fit_weights(body, model), strict=False)
     except (RuntimeError, KeyError, ValueError, AttributeError) as error:
         raise _misfit(file, str(error).replace("\n", " ")) from error
     missing = [name for name in missing if not name.startswith(HEADS)]

@@ -1,4 +1,4 @@
-"""Peak memory of one client's step in each scheme, measured: on a GPU by its allocator, else by counting.
+"""Peak memory of one client's training step by scheme, measured: by the GPU's allocator, or by counting.
 
 Weights are random: memory does not depend on them.
 """
@@ -6,26 +6,24 @@ Weights are random: memory does not depend on them.
 from __future__ import annotations
 
 import gc
-import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import timm
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
 
 from ...solver import OptionError, UnknownNameError
+from ...solver.checks import choice
+from ..cell.device import SCHEMES
 from .adapter import add_lora, trainable
 from .attention import reading, token_scores
 from .split import split
+from .timm_parts import fuse_attention
 from .tokens import select
-
-SCHEMES: Final = ("local", "fed", "split", "full", "selected")
-"""As in `device.client_demands`."""
+from .torch_parts import LivingTensors
 
 CLASSES: Final = 100
 STEPS: Final = 2
@@ -65,27 +63,25 @@ def client_step_peak(
     there, since meta tensors have no fused one.
 
     Args:
-        scheme: one of `SCHEMES`.
-        model: a timm ViT.
-        cut: client blocks.
-        batch: images.
-        kept: K of "selected".
-        rank: of LoRA on qkv, fc1 and fc2 where the client trains.
+        scheme: one of `device.SCHEMES`.
+        model: a timm ViT for 224 px.
+        cut: client blocks, 1 to the model's depth.
+        batch: images, >= 1.
+        kept: K of "selected", 0 to N.
+        rank: of LoRA on qkv, fc1 and fc2 where the client trains, >= 1.
         device: "cpu" or "cuda".
         explicit_attention: form the whole attention matrix, as code without a fused kernel does.
 
     Raises:
         UnknownNameError: no such scheme.
-        OptionError: "cuda" without a GPU, or a cut out of range.
+        OptionError: "cuda" without a GPU, or a cut, rank or K out of range.
     """
-    if scheme not in SCHEMES:
-        raise UnknownNameError("client_step_peak", f"scheme {scheme!r:.40}", ", ".join(SCHEMES), "Choose one")
+    choice("client_step_peak", "scheme", scheme, SCHEMES, error=UnknownNameError)
     if device not in {"cpu", "cuda"} or (device == "cuda" and not torch.cuda.is_available()):
         raise OptionError("client_step_peak", f"device {device!r:.40}", "a device that is there", "Use cpu")
     trains = scheme in {"local", "fed", "split"}
     vit = timm.create_model(model, pretrained=False, num_classes=CLASSES)
-    for block in cast(Any, vit).blocks:
-        block.attn.fused_attn = not (explicit_attention or device == "cpu")
+    fuse_attention(vit, not (explicit_attention or device == "cpu"))
     whole = cast(nn.Module, add_lora(vit, cut, side="both", rank=rank)) if trains else vit
     half = split(vit, cut)
     held = whole if scheme in {"local", "fed"} else half.client
@@ -142,40 +138,3 @@ def _counted(step: Callable[[], None], held: nn.Module) -> int:
     with LivingTensors([*held.parameters(), *held.buffers()]) as living:
         step()
     return int(living.peak)
-
-
-class LivingTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of all storages that live while open: `with LivingTensors(weights) as living:`.
-
-    Attributes:
-        now: bytes that live.
-        peak: the most that lived at once, temporaries within one operation not included.
-    """
-
-    def __init__(self, already: Iterable[Tensor] = ()) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.now = self.peak = 0
-        self._living: set[int] = set()
-        for tensor in already:
-            self._add(tensor)
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run the operation and count what it made."""
-        made = func(*args, **(kwargs or {}))
-        for value in tree_iter(made):
-            if isinstance(value, Tensor):
-                self._add(value)
-        return made
-
-    def _add(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        address = storage._cdata
-        if address not in self._living:
-            self._living.add(address)
-            self.now += storage.nbytes()
-            self.peak = max(self.peak, self.now)
-            weakref.finalize(storage, self._remove, address, storage.nbytes())
-
-    def _remove(self, address: int, size: int) -> None:
-        self._living.discard(address)
-        self.now -= size

@@ -1,15 +1,15 @@
-"""A timm ViT cut into a client half and a server half that together compute exactly what it computes."""
+"""Split learning: a timm ViT cut into a client half and a server half, which compute exactly what it does."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from ...solver import OptionError
+from ...solver.checks import whole_number
+from .timm_parts import VisionTransformer, embed
+from .torch_parts import with_children
 
 
 class ClientHalf(nn.Module):
@@ -23,7 +23,8 @@ class ClientHalf(nn.Module):
         unused = {
             name for name in ("norm", "fc_norm", "head_drop", "head", "head_dist") if hasattr(vit, name)
         }
-        self.vit = _with(vit, {"blocks": vit.blocks[:cut], **{name: nn.Identity() for name in unused}})
+        children = {"blocks": vit.blocks[:cut], **{name: nn.Identity() for name in unused}}
+        self.vit = with_children(vit, children)
 
     @property
     def blocks(self) -> list[nn.Module]:
@@ -31,12 +32,9 @@ class ClientHalf(nn.Module):
         return list(self.vit.blocks)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Tokens after the last client block."""
-        x = self.vit.patch_embed(images)
-        x = self.vit._pos_embed(x)
-        x = self.vit.patch_drop(x)
-        x = self.vit.norm_pre(x)
-        return self.vit.blocks(x)  # type: ignore[no-any-return]
+        """Tokens after the last client block, (B, P + N, C), of images (B, 3, height, width)."""
+        tokens: Tensor = self.vit.blocks(embed(self.vit, images))
+        return tokens
 
 
 class ServerHalf(nn.Module):
@@ -47,11 +45,11 @@ class ServerHalf(nn.Module):
 
     def __init__(self, vit: VisionTransformer, cut: int) -> None:
         super().__init__()
-        self.vit = _with(vit, {"patch_embed": nn.Identity(), "blocks": vit.blocks[cut:]})
-        self.vit._parameters = {}
+        children = {"patch_embed": nn.Identity(), "blocks": vit.blocks[cut:]}
+        self.vit = with_children(vit, children, own_parameters=False)
 
     def forward(self, tokens: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Logits of a batch.
+        """Logits (B, classes) of a batch of tokens.
 
         Args:
             tokens: (B, T, C).
@@ -78,7 +76,7 @@ class ServerHalf(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Both halves and what they exchange.
+    """The two halves of a ViT and the sizes of the tokens between them.
 
     Attributes:
         client: images to tokens.
@@ -126,9 +124,7 @@ def split(model: nn.Module, cut: int) -> Split:
             "a model with a [CLS] token, whose attention ranks the patches",
             "Create it with class_token=True and global_pool='token'",
         )
-    depth = len(model.blocks)
-    if isinstance(cut, bool) or not isinstance(cut, int) or not 1 <= cut <= depth:
-        raise OptionError("split", f"cut = {cut!r:.40}", f"1 to {depth} client blocks", "Correct the cut")
+    cut = whole_number("split", "cut", cut, 1, len(model.blocks), next_step="Choose the client's blocks")
     rows, columns = model.patch_embed.grid_size
     return Split(
         client=ClientHalf(model, cut),
@@ -138,12 +134,3 @@ def split(model: nn.Module, cut: int) -> Split:
         grid=(int(rows), int(columns)),
         width=int(model.embed_dim),
     )
-
-
-def _with(vit: VisionTransformer, modules: Mapping[str, nn.Module]) -> VisionTransformer:
-    """A view of the model with other modules; parameters and remaining modules are shared."""
-    view = copy.copy(vit)
-    view._modules = {**vit._modules, **modules}
-    view._parameters = dict(vit._parameters)
-    view._buffers = dict(vit._buffers)
-    return view

@@ -1,4 +1,4 @@
-"""What happens to patch tokens: how much each is worth, which are kept, what becomes of the rest.
+"""Token selection and merging: scores of patches, which are kept, what becomes of the others.
 
 Pure functions of tensors. B samples, H heads, P prefix tokens ([CLS] first, then a distillation token or
 registers), N patch tokens, T = P + N tokens, C channels. A score is a sample's share of worth per patch:
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ...solver import OptionError
+from ...solver.checks import choice
 from .names import MERGES
 
 ORDER_TILT: Final = 1e-3
@@ -23,7 +24,7 @@ ORDER_TILT: Final = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Selected:
-    """What a client sends.
+    """Tokens that a client sends, padded to one length.
 
     Attributes:
         tokens: (B, P + Kmax + E, C): prefix, kept patches in their order, merged token (E = 1 or 0).
@@ -74,12 +75,12 @@ def attention_rollout(attentions: Sequence[Tensor], prefix_tokens: int = 1) -> T
 
 
 def random_scores(samples: int, patches: int, generator: torch.Generator) -> Tensor:
-    """(B, N) scores that value all patches alike, in an order drawn for each sample."""
+    """(B, N) scores in random order: all patches are worth nearly the same, the order is drawn per sample."""
     return _ordered(torch.rand(samples, patches, generator=generator))
 
 
 def grid_scores(samples: int, rows: int, columns: int) -> Tensor:
-    """(B, rows * columns) scores whose K largest lie evenly over the image, for every K.
+    """(B, rows x columns) scores whose K largest lie evenly over the image, for every K.
 
     A rank-one lattice with the plastic number (Roberts 2018): thresholds of it are nearly regular grids.
     """
@@ -89,7 +90,7 @@ def grid_scores(samples: int, rows: int, columns: int) -> Tensor:
 
 
 def batch_importance(scores: Tensor) -> Tensor:
-    """(N,) float64 batch importance: each sample's scores in descending order, summed (paper eq. 18)."""
+    """(N,) float64 batch importance of (B, N) scores: sorted descending per sample, then summed (eq. 18)."""
     return scores.double().sort(dim=1, descending=True).values.sum(dim=0)
 
 
@@ -116,7 +117,7 @@ def select(
     prefix_tokens: int = 1,
     merge: str = "attention",
 ) -> Selected:
-    """Keep the K patches of highest score of each sample and merge the rest.
+    """Select tokens: keep the K patches of highest score of each sample and merge the others.
 
     Samples may differ in K, so one call serves a batch of clients; repeat each client's K over its samples.
     With K = N and merge "none" the tokens come back unchanged. Differentiable in `tokens`.
@@ -133,8 +134,7 @@ def select(
 
     Cost: O(B N log N + B N C); "tome" O(B N Kmax C).
     """
-    if merge not in MERGES:
-        raise OptionError("select", f"merge {merge!r:.40}", ", ".join(MERGES), "Choose one")
+    choice("select", "merge", merge, MERGES)
     samples, length, _ = tokens.shape
     if scores.shape != (samples, length - prefix_tokens):
         raise OptionError(

@@ -1,4 +1,4 @@
-"""Bounds on the attention that are linear in the round time: sums of the clients' tangent planes (P5)."""
+"""Upper bounds on the retained attention that are affine in the round time: sums of tangent planes (P5)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import math
 from typing import NamedTuple
 
 
-class Planes(NamedTuple):
-    """An upper bound on the attention retained within any round time, from a reading at one of them.
+class AffineBound(NamedTuple):
+    """An upper bound on the attention retained within any round time, from best replies at one of them.
 
     Attributes:
-        round_s: round time of the reading, s.
+        round_s: round time of the replies, s.
         value: the bound there, before rounding; inf where a client has no plane.
         slope: how fast it rises with the round time, 1/s.
         rounding: bound of the floating-point error in `value`.
@@ -30,15 +30,15 @@ class Planes(NamedTuple):
         return bound if math.isfinite(bound) else math.inf
 
     def bound(self, other_s: float) -> float:
-        """Upper bound on the STE between the reading and another round time."""
+        """Upper bound on the STE between the replies' round time and another one."""
         return max(self.at(self.round_s) / self.round_s, self.at(other_s) / other_s)
 
 
-def bound_everywhere(one: Planes, other: Planes) -> float:
-    """Upper bound on the STE at all round times: the steeper planes where they are lower, else the flatter.
+def bound_everywhere(one: AffineBound, other: AffineBound) -> float:
+    """Upper bound on the STE at all round times: the steeper bound where it is lower, else the flatter.
 
-    inf unless the steeper ones fall below 0 at round time 0; divided by the round time they are then
-    largest where they meet the flatter ones, and those there or towards infinity.
+    inf unless the steeper one is below 0 at round time 0; divided by the round time it is then largest
+    where it meets the flatter one, and that one there or towards infinity (`docs/exact.md`, (5)).
     """
     steep, flat = (one, other) if one.slope >= other.slope else (other, one)
     if not steep.at(0.0) <= 0.0:

@@ -1,4 +1,4 @@
-"""What can still matter once a feasible point is known: round times and token counts."""
+"""Bound tightening: round times and token counts that can still matter once a feasible point is known."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PASSES: Final = 4
 """Alternations of the two rules; each only narrows what the one before left."""
 
 
-class Reach(NamedTuple):
+class TightenedProblem(NamedTuple):
     """An equivalent problem and the box that holds every allocation better than the known point.
 
     Attributes:
@@ -31,7 +31,7 @@ class Reach(NamedTuple):
     high_s: float
 
 
-def reach(demand: Demand, ste: float) -> Reach:
+def tighten(demand: Demand, ste: float) -> TightenedProblem:
     """Narrow token counts and round times, given that some allocation has this STE.
 
     A round longer than all attention still in reach over `ste` is no better. Within the longest round,
@@ -52,7 +52,7 @@ def reach(demand: Demand, ste: float) -> Reach:
     beyond = np.arange(problem.tokens) >= most[:, None]
     if beyond.any():
         problem = replace(problem, importance=np.where(beyond, 0.0, problem.importance))
-    return Reach(problem, most, low_s, high_s)
+    return TightenedProblem(problem, most, low_s, high_s)
 
 
 def _most_within(demand: Demand, round_s: float) -> IntArray:

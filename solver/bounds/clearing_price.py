@@ -1,4 +1,4 @@
-"""The price of bandwidth that balances demand and budget at a fixed round time (P3)."""
+"""The dual price of bandwidth that balances need and budget at a fixed round time (P3)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Final
 
 import numpy as np
 
+from ..physics.bracket import Bracket
 from ..problem import IntArray
-from .certificate import Certificate, Reading
+from .certificate import BestReplies, Certificate
+from .intervals import Goal
 
 MOST_STEPS: Final = 200
 """Far beyond what bisection of the logarithm of a price takes."""
@@ -16,19 +18,28 @@ MOST_STEPS: Final = 200
 LARGEST_EXPONENT: Final = 690.0
 """Of a price that float64 holds."""
 
+LONGEST_STEP: Final = 16.0
+"""Of the logarithm of the price."""
 
-def clear(
+FIRST_PACE: Final = 0.05
+"""Least first step of the logarithm of the price while demand or supply is in excess all along."""
+
+PATIENCE: Final = 8
+"""Steps down after which all tokens of any importance may be suspected to fit."""
+
+
+def replies_around_budget(
     certificate: Certificate, round_s: float, price: float, guess: IntArray, tolerance: float
-) -> tuple[Reading, Reading]:
-    """Readings at a fixed round time just within and just beyond the bandwidth budget.
+) -> tuple[BestReplies, BestReplies]:
+    """Best replies at a fixed round time just within and just beyond the bandwidth budget.
 
-    The within one is a greedy knapsack: its tokens are those of highest gain per hertz. Both prices are
+    Those within are a greedy knapsack: their tokens are those of highest gain per hertz. Both prices are
     near the dual optimum of the linear relaxation, whose value either Lagrangian bounds from above.
 
     Args:
         certificate: of the problem.
-        round_s: tau, at least the least round time of `min_tokens`.
-        price: a first guess of the price, > 0.
+        round_s: tau, at least the least round time of `min_tokens`, s.
+        price: a first guess of the price, retained attention per Hz s, > 0.
         guess: (M,) a first guess of the tokens.
         tolerance: stop when the idle bandwidth is worth less than this share of the Lagrangian, or when
             one token tells the two apart.
@@ -37,46 +48,52 @@ def clear(
     """
     budget = certificate.problem.bandwidth_hz
     charged_s = round_s - certificate.origin_s
-    within: Reading | None = None
-    beyond: Reading | None = None
-    logarithm, elasticity = math.log(price), -1.0
-    previous: tuple[float, float] | None = None
+    within: BestReplies | None = None
+    beyond: BestReplies | None = None
+    bracket, logarithm = Bracket(longest=LONGEST_STEP, pace=FIRST_PACE, bisect_every=4), math.log(price)
     for step in range(MOST_STEPS):
-        reading = certificate.read(round_s, math.exp(logarithm), guess)
-        guess = reading.choice.tokens
-        excess = math.log(reading.need_hz / budget)
-        if excess > 0:
-            beyond = reading
+        replies = certificate.best_replies(round_s, math.exp(logarithm), guess)
+        guess = replies.choice.tokens
+        if replies.need_hz > budget:
+            beyond = replies
         else:
-            within = reading
-            idle = reading.price * charged_s * (budget - reading.need_hz)
-            if idle <= tolerance * certificate.lagrangian(reading):
+            within = replies
+            idle = replies.price * charged_s * (budget - replies.need_hz)
+            if idle <= tolerance * certificate.lagrangian(replies):
                 return within, beyond or within
         if within is not None and beyond is not None:
             apart = int(np.abs(within.choice.tokens - beyond.choice.tokens).sum())
             if apart <= 1 or within.price - beyond.price <= 1e-13 * within.price:
                 return within, beyond
-        if previous is not None and logarithm != previous[0]:
-            slope = (excess - previous[1]) / (logarithm - previous[0])
-            if slope < 0:
-                elasticity = min(max(slope, -50.0), -0.02)
-        previous = (logarithm, excess)
-        proposed = logarithm - excess / elasticity
-        if within is not None and beyond is not None:
-            low, high = math.log(beyond.price), math.log(within.price)
-            if not low < proposed < high or step % 4 == 3:
-                proposed = 0.5 * (low + high)
-        elif within is not None and step >= 8:
+        elif within is not None and step >= PATIENCE:
             # Do all tokens of any importance fit? Then bandwidth is worth next to nothing.
-            nearly_free = certificate.read(round_s, 1e-30 * within.price, guess)
+            nearly_free = certificate.best_replies(round_s, 1e-30 * within.price, guess)
             if nearly_free.need_hz <= budget:
                 return nearly_free, nearly_free
             beyond = nearly_free
-            proposed = logarithm - 30.0
-        else:
-            # Not bracketed yet: step outwards at a growing pace at least.
-            pace = 0.05 * 2.0**step
-            move = min(max(abs(proposed - logarithm), pace), 16.0)
-            proposed = logarithm + math.copysign(move, excess)
-        logarithm = min(max(proposed, -LARGEST_EXPONENT), LARGEST_EXPONENT)
-    return within or reading, beyond or reading
+            bracket.low = math.log(nearly_free.price)
+        logarithm = bracket.next(logarithm, math.log(replies.need_hz / budget))
+        logarithm = min(max(logarithm, -LARGEST_EXPONENT), LARGEST_EXPONENT)
+    return within or replies, beyond or replies
+
+
+def clear(certificate: Certificate, goal: Goal, round_s: float, price: float) -> BestReplies:
+    """Best replies at the clearing price of a round time; tokens met on the way are offered to the goal.
+
+    Args:
+        certificate: of the problem.
+        goal: gets the tokens just within and just beyond the budget.
+        round_s: tau, s.
+        price: a first guess of the price; of any magnitude.
+    """
+    around = replies_around_budget(
+        certificate, round_s, usable_price(goal, certificate, price), goal.tokens, goal.budget.clearing
+    )
+    for replies in around:
+        goal.offer(replies.choice.tokens, round_s)
+    return min(around, key=certificate.lagrangian)
+
+
+def usable_price(goal: Goal, certificate: Certificate, price: float) -> float:
+    """The price, or one of the right magnitude where it is 0 or infinite."""
+    return price if 0 < price < math.inf else goal.value / certificate.problem.bandwidth_hz

@@ -1,4 +1,4 @@
-"""The last step to proved optimality: list all token counts that could still beat the incumbent."""
+"""Enumerate the token vectors of an interval that could still beat the incumbent."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from ..physics.demand import Demand
 from ..problem import FloatArray, IntArray, Problem
-from .certificate import Certificate, Reading
+from .certificate import BestReplies, Certificate
 
 
 def surviving_tokens(
-    certificate: Certificate, low: Reading, high: Reading, slack: float, limit: int
+    certificate: Certificate, low: BestReplies, high: BestReplies, slack: float, limit: int
 ) -> IntArray | None:
     """(L, M) all token vectors with a round time in [low, high] whose Lagrangian loss is within a slack.
 
@@ -23,8 +23,8 @@ def surviving_tokens(
 
     Args:
         certificate: of the problem.
-        low: reading at the lower end.
-        high: reading at the upper end, same price.
+        low: best replies at the lower end.
+        high: best replies at the upper end, same price.
         slack: largest loss, >= 0.
         limit: give up when more than this many partial vectors survive.
 
@@ -107,10 +107,10 @@ def _areas(demand: Demand, slot_s: FloatArray, counts: IntArray) -> FloatArray:
     return np.where(empty, 0.0, area.reshape(nats.shape))
 
 
-def _values(demand: Demand, reading: Reading, area: FloatArray) -> FloatArray:
-    """(M, N + 1) f_m(K) - mu c_m(K) at a reading; -inf where the tokens cannot be sent, free or not."""
+def _values(demand: Demand, replies: BestReplies, area: FloatArray) -> FloatArray:
+    """(M, N + 1) f_m(K) - mu c_m(K) at a price; -inf where the tokens cannot be sent, free or not."""
     sendable = np.isfinite(area)
-    charged = reading.charge[:, None] * np.where(sendable, area, 0.0)
+    charged = replies.charge[:, None] * np.where(sendable, area, 0.0)
     return np.where(sendable, demand.retained - charged, -np.inf)
 
 

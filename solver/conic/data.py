@@ -1,4 +1,4 @@
-"""Numbers of the relaxed program around a centre; `convex_program` has the formulas."""
+"""Coefficients of the relaxed program around a centre; `conic.program` has the formulas."""
 
 from __future__ import annotations
 

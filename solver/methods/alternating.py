@@ -1,4 +1,4 @@
-"""The paper's alternating scheme (Algorithm 4) with every block solved exactly."""
+"""`alternating`: the paper's scheme (Algorithm 4) with every block solved exactly."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from ..allocation import Allocation
 from ..checks import choice, choices, real_number, whole_number
 from ..errors import OptionError
 from ..method import Answer, Request
-from ..physics.uplink import rate_bps, retained, sent_bits, uplink_s
+from ..physics.payload import payload_of
+from ..physics.uplink import rate_bps, retained, uplink_s
 from ..primal.blocks import bandwidth_block, largest_tokens, power_block, token_block
-from ..primal.initial_points import STARTS, settle, start
+from ..primal.initial_points import STARTS, repair, start
 from ..problem import FloatArray, IntArray, Problem
 from ..registry import register
 from ..result import Stop, TracePoint
@@ -94,7 +95,7 @@ def alternating(
             break
         if name == "given" and request.start is not None:
             wanted = request.start
-            point, replaced = settle(problem, wanted.tokens, wanted.bandwidth_hz, wanted.power_w)
+            point, replaced = repair(problem, wanted.tokens, wanted.bandwidth_hz, wanted.power_w)
         else:
             point, replaced = start(problem, name, (request.seed, index))
         run = _alternate(problem, request, point, rules)
@@ -161,7 +162,7 @@ def _sweep(problem: Problem, point: Allocation, rules: _Rules) -> Allocation:
 
 def _round_s(problem: Problem, tokens: IntArray, bandwidth_hz: FloatArray, power_w: FloatArray) -> float:
     rate = rate_bps(bandwidth_hz, power_w, problem.gain, problem.noise_w_per_hz)
-    return float((problem.overhead_s + uplink_s(sent_bits(problem, tokens), rate)).max())
+    return float((problem.overhead_s + uplink_s(payload_of(problem).bits(tokens), rate)).max())
 
 
 def _ste(problem: Problem, point: Allocation) -> float:

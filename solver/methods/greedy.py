@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 
 from ..bounds.certificate import Certificate
-from ..bounds.clearing_price import clear
+from ..bounds.clearing_price import replies_around_budget
 from ..checks import real_number, whole_number
 from ..method import Answer, Request
 from ..physics.demand import Demand
 from ..physics.kernel_choice import select_kernel
-from ..primal.incumbent import Incumbent, fewest, incumbent
+from ..primal.incumbent import Incumbent, fastest_round
 from ..problem import Problem
 from ..registry import register
-from ..result import Stop, TracePoint
+from ..result import Stop
 
 GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
@@ -36,35 +36,27 @@ def greedy(
         grid: number of grid points, >= 3.
         kernel: see `kernel_choice.select_kernel`.
 
-    Cost: about `grid` + 1.5 log2(1 / tolerance) round times of five readings of all clients each.
+    Cost: about `grid` + 1.5 log2(1 / tolerance) round times of five evaluations of the dual function each.
     """
     tolerance = real_number("solver 'greedy'", "tolerance", tolerance, 1e-9)
     grid = whole_number("solver 'greedy'", "grid", grid, 3)
     demand = Demand(problem, select_kernel(kernel, problem.clients))
     certificate = Certificate(demand)
-    best = first = fewest(demand)
+    first = fastest_round(demand)
+    incumbent, round_times = Incumbent(demand, request, first), 0
     price, guess = first.ste / problem.bandwidth_hz, problem.min_tokens
-    trace: list[TracePoint] = []
-
-    def offer(candidate: Incumbent | None) -> None:
-        nonlocal best
-        if candidate is not None and candidate.ste > best.ste:
-            best = candidate
-        trace.append(TracePoint(request.elapsed_s(), len(trace), best.ste))
 
     def ste_at(logarithm: float) -> float:
         """STE of the greedy fill at a round time."""
-        nonlocal price, guess
-        within, _ = clear(certificate, math.exp(min(logarithm, 300.0)), price, guess, 1e-4)
+        nonlocal price, guess, round_times
+        within, _ = replies_around_budget(certificate, math.exp(min(logarithm, 300.0)), price, guess, 1e-4)
         price, guess = max(within.price, 1e-300), within.choice.tokens
-        candidate = incumbent(demand, within.choice.tokens, within.round_s)
-        offer(candidate)
+        round_times += 1
+        candidate = incumbent.offer(within.choice.tokens, within.round_s)
         return -math.inf if candidate is None else candidate.ste
 
-    offer(first)
     if request.start is not None:
-        tokens = request.start.tokens.clip(problem.min_tokens, problem.tokens)
-        offer(incumbent(demand, tokens))
+        incumbent.offer(request.start.tokens.clip(problem.min_tokens, problem.tokens))
     low = math.log(first.round_s)
     high = math.log(demand.most_retained / first.ste)
     step = (high - low) / (grid - 1)
@@ -92,9 +84,9 @@ def greedy(
             inner[1] = left + GOLDEN * (right - left)
             values[1] = ste_at(inner[1])
     return Answer(
-        allocation=demand.allocation(best.tokens, best.round_s),
+        allocation=demand.allocation(incumbent.tokens, incumbent.best.round_s),
         stop=stop,
-        claimed_ste=best.ste,
-        trace=tuple(trace),
-        stats={"kernel": demand.kernel.name, "round_times": len(trace)},
+        claimed_ste=incumbent.value,
+        trace=tuple(incumbent.trace),
+        stats={"kernel": demand.kernel.name, "round_times": round_times},
     )

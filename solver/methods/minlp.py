@@ -1,4 +1,4 @@
-"""The whole problem as a mixed-integer nonlinear program, proved by a foreign engine (Pyomo, SCIP)."""
+"""`minlp`: the whole problem as a mixed-integer nonlinear program on a foreign engine (Pyomo, SCIP)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import numpy as np
 
 from ..checks import choice
 from ..errors import OptionError
+from ..gap_budget import GapBudget
 from ..method import Answer, Request
 from ..minlp.engines import Engine, find_engine
 from ..physics.demand import Demand
-from ..primal.incumbent import Incumbent, incumbent
+from ..primal.incumbent import Incumbent, Point, fastest_point
 from ..primal.rounding import improve, round_and_improve
 from ..problem import FloatArray, Problem
 from ..registry import register
@@ -28,9 +29,6 @@ WHO: Final = "solver 'minlp'"
 
 TOLERANCES: Final = "its tolerances end here"
 """What is wrong when an engine has finished and a gap is left."""
-
-PIECES_SHARE: Final = 0.1
-"""Share of the gap that may be spent on fewer pieces of f_m."""
 
 
 @register("minlp", proves="optimum", payload_tables=False, needs=("pyomo",), extra="minlp")
@@ -80,7 +78,7 @@ def minlp(
     chosen = find_engine(engine)
     demand = Demand(problem)
     first = _first(demand, request)
-    accuracy = PIECES_SHARE * request.gap
+    accuracy = GapBudget(request.gap).pieces
     if model_file is not None:
         known = demand.allocation(first.tokens, first.round_s)
         write_minlp(minlp_model(problem, form, known=known, accuracy=accuracy), model_file)
@@ -94,22 +92,22 @@ def minlp(
         "options": _plain(engine_options or {}),
     }
     search = _Search(demand, request, chosen, first)
-    search.hear(run_worker(problem, job, request.remaining_s()))
+    search.collect(run_worker(problem, job, request.remaining_s()))
     return search.answer(form)
 
 
 class _Search:
     """What is known so far: the incumbent, the engine's bound, how it ended."""
 
-    def __init__(self, demand: Demand, request: Request, engine: Engine, first: Incumbent) -> None:
-        self.demand, self.request, self.engine = demand, request, engine
-        self.first = self.best = first
+    def __init__(self, demand: Demand, request: Request, engine: Engine, first: Point) -> None:
+        self.demand, self.request, self.engine, self.first = demand, request, engine, first
+        self.incumbent = Incumbent(demand, request, first)
         self.begun_s, self.ended_s = request.elapsed_s(), math.nan
         self.bound, self.nodes, self.found_ste = math.inf, 0, math.nan
         self.stop, self.status, self.message = Stop.ERROR, "", ""
-        self.trace = [TracePoint(self.begun_s, 0, first.ste)]
+        self.trace = list(self.incumbent.trace)
 
-    def hear(self, outcome: Outcome) -> None:
+    def collect(self, outcome: Outcome) -> None:
         """Take in what a worker said: tokens become allocations, bounds count as they are."""
         seen: set[tuple[float, ...]] = set()
         for seconds, content in outcome.messages:
@@ -130,26 +128,26 @@ class _Search:
                 # An engine that contradicts the incumbent is not believed.
                 self.bound = math.inf if self.stop is Stop.ERROR else self.bound
             elapsed_s = seconds - self.request.started
-            self.trace.append(TracePoint(elapsed_s, len(self.trace), self.best.ste, self.bound))
+            self.trace.append(TracePoint(elapsed_s, len(self.trace), self.incumbent.value, self.bound))
         self.ended_s = self.request.elapsed_s()
         if outcome.killed:
             self.stop, self.status = Stop.TIME_LIMIT, "killed"
         elif not self.status:
-            self.stop, self.status, self.message = Stop.ERROR, "crashed", f"{outcome.last_words}."
+            self.stop, self.status, self.message = Stop.ERROR, "crashed", f"{outcome.stderr_tail}."
 
     def _offer(self, tokens: FloatArray) -> None:
         problem = self.demand.problem
         most = np.full(problem.clients, problem.tokens)
         inside = np.clip(tokens, problem.min_tokens, most)
-        point = round_and_improve(self.demand, inside, most, self.best.round_s)
+        point = round_and_improve(self.demand, inside, most, self.incumbent.best.round_s)
         if point is not None:
-            self.found_ste = max(point.ste, self.found_ste) if self.found_ste > 0 else point.ste
-            self.best = max(self.best, point, key=lambda candidate: candidate.ste)
+            self.incumbent.consider(point)
+            self.found_ste = float(np.fmax(point.ste, self.found_ste))
 
     def answer(self, form: str) -> Answer:
         """The incumbent, and a stop that fits the gap that is left."""
         stop, message = self.stop, self.message if self.stop is Stop.ERROR else ""
-        if self.bound <= self.best.ste * (1.0 + self.request.gap):
+        if self.bound <= self.incumbent.value * (1.0 + self.request.gap):
             stop, message = Stop.CONVERGED, ""
         elif stop is Stop.CONVERGED and self.engine.global_bound:
             stop, message = (
@@ -157,10 +155,10 @@ class _Search:
                 f"{self.engine.name} cannot prove a smaller gap: {TOLERANCES}.",
             )
         return Answer(
-            allocation=self.demand.allocation(self.best.tokens, self.best.round_s),
+            allocation=self.demand.allocation(self.incumbent.tokens, self.incumbent.best.round_s),
             stop=stop,
             bound=self.bound,
-            claimed_ste=self.best.ste,
+            claimed_ste=self.incumbent.value,
             trace=tuple(self.trace),
             stats={
                 "engine": self.engine.name,
@@ -175,11 +173,11 @@ class _Search:
         )
 
 
-def _first(demand: Demand, request: Request) -> Incumbent:
+def _first(demand: Demand, request: Request) -> Point:
     """`greedy`, improved by exchanges of single tokens."""
     problem = demand.problem
     allocation = greedy(problem, request).allocation
-    point = None if allocation is None else incumbent(demand, allocation.tokens)
+    point = None if allocation is None else fastest_point(demand, allocation.tokens)
     if point is None:
         raise ArithmeticError("greedy found no allocation")
     return improve(demand, point, np.full(problem.clients, problem.tokens))

@@ -1,4 +1,4 @@
-"""The convex relaxation on an engine of the user's choice, rounded, with a bound that does not trust it."""
+"""`relaxed`: the convex relaxation on an engine of the user's choice, rounded, with a certified bound."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from typing import Any, Final
 
 import numpy as np
 
-from ..bounds.bound_tightening import reach
+from ..bounds.bound_tightening import tighten
 from ..bounds.certificate import Certificate
-from ..bounds.intervals import Cover
+from ..bounds.price_cover import PriceCover
 from ..checks import choice
 from ..conic.data import Centre, least_snr, retained
 from ..conic.engines import ENGINES, FORMS, Engine
 from ..conic.program import ConvexProgram, Programs, Solution
 from ..errors import OptionError
 from ..method import Answer, Request
+from ..physics.bracket import Bracket
 from ..physics.demand import Demand
-from ..primal.incumbent import Incumbent, incumbent
+from ..primal.incumbent import Incumbent, Point, fastest_point
 from ..primal.rounding import best_common_tokens, round_and_improve
 from ..problem import FloatArray, Problem
 from ..registry import register
 from ..result import Stop, TracePoint
 
-STAND_INS: Final = ("highs", "clarabel", "ecos")
+FALLBACKS: Final = ("highs", "clarabel", "ecos")
 """Engines that take over from one that fails, in this order, all with tangent cuts."""
 
 FLAT_CONE: Final = 0.05
@@ -35,6 +36,9 @@ JOINT_PROGRAMS: Final = 12
 FIXED_ROUNDS: Final = 64
 CENTRINGS: Final = 4
 """Most programs with a free round time, most fixed round times, and most programs at each of those."""
+
+FITTED: Final = 2e-6
+"""Accuracy of the share by which tokens are moved to fit into a round."""
 
 DENSE: Final = 2.0
 """The kept pieces of f_m are dense up to this many tokens from the centre."""
@@ -57,7 +61,7 @@ def relaxed(
     Where all clients share one overhead, the Charnes-Cooper program has the round time as a variable; it
     is solved, re-centred and solved again until it is exact. Where overheads differ, deadlines bind or
     a gap is left, programs at fixed round times follow, each where the bound is worst. Every answer
-    gives tokens, which are rounded and improved by exchanges, and a price, which `certificate` turns
+    gives tokens, which are rounded and improved by exchanges, and a price, which `bounds.certificate` turns
     into a bound for all round times. A gap that no price closes is the relaxation's own: then the few
     token vectors within it are listed.
 
@@ -71,8 +75,9 @@ def relaxed(
         programs: keeps compiled programs for later calls with as many clients.
 
     `stats` has engine, form, programs (how many were solved), statuses (the engines' words for them),
-    engine_s, readings (of the certificate), relaxation_ste (the engine's own value of the last program with
-    a free round time; None without one) and stand_ins (engines that took over, also named in `message`).
+    engine_s, evaluations (of the dual function), relaxation_ste (the engine's own value of the last program
+    with a free round time; None without one) and fallbacks (engines that took over, also named in
+    `message`).
 
     Raises:
         OptionError, MissingDependencyError: the engine or form is unknown, does not fit or is absent.
@@ -102,15 +107,17 @@ class _Search:
     def __init__(self, problem: Problem, request: Request, programs: Programs, joint: bool) -> None:
         self.request, self.programs = request, programs
         demand = Demand(problem)
-        self.best = best_common_tokens(demand)
+        first = best_common_tokens(demand)
         if request.start is not None:
             tokens = np.clip(request.start.tokens, problem.min_tokens, problem.tokens)
-            self._offer(incumbent(demand, tokens))
-        reachable = reach(demand, self.best.ste)
-        self.problem, self.most = reachable.problem, reachable.most
+            given = fastest_point(demand, tokens)
+            first = given if given is not None and given.ste > first.ste else first
+        box = tighten(demand, first.ste)
+        self.problem, self.most = box.problem, box.most
         self.demand = Demand(self.problem)
+        self.incumbent = Incumbent(self.demand, request, first)
         certificate = Certificate(self.demand)
-        self.cover = Cover(certificate, reachable.low_s, reachable.high_s, self.best.round_s)
+        self.cover = PriceCover(certificate, box.low_s, box.high_s, first.round_s)
         self.joint = joint and bool(np.ptp(problem.overhead_s) == 0.0)
         self.statuses: list[str] = []
         self.engine_s = 0.0
@@ -118,9 +125,9 @@ class _Search:
         self.trace: list[TracePoint] = []
 
     @property
-    def target(self) -> float:
-        """Bounds up to here need no more work."""
-        return self.best.ste * (1.0 + 0.999 * self.request.gap)
+    def best(self) -> Point:
+        """The best point so far."""
+        return self.incumbent.best
 
     @property
     def done(self) -> bool:
@@ -133,9 +140,9 @@ class _Search:
             flat = least_snr(self.demand, self._centre_of(self.best)) < FLAT_CONE
             form = "cuts" if flat else engine.form
         used = []
-        for stand_in, its_form in _line_up(engine, form):
-            used.append(f"{stand_in.name} ({its_form})")
-            if self._solve_with(stand_in, its_form):
+        for fallback, its_form in _fallbacks(engine, form):
+            used.append(f"{fallback.name} ({its_form})")
+            if self._solve_with(fallback, its_form):
                 break
         stop = Stop.CONVERGED
         took_over = ", then ".join(used[1:])
@@ -160,9 +167,9 @@ class _Search:
                 "programs": len(self.statuses),
                 "statuses": tuple(self.statuses),
                 "engine_s": self.engine_s,
-                "readings": self.cover.readings,
+                "evaluations": self.cover.evaluations,
                 "relaxation_ste": self.relaxation_ste,
-                "stand_ins": tuple(used[1:]),
+                "fallbacks": tuple(used[1:]),
             },
             message=message,
         )
@@ -196,9 +203,9 @@ class _Search:
             if not centre.round_s <= self.cover.certificate.concave_until_s:
                 self.relaxation_ste = None  # of a program without the deadlines that bind
                 return True
-            if solution.ste <= self._relaxed_ste(centre) * (1.0 + 0.5 * self.request.gap):
+            if solution.ste <= self._relaxed_ste(centre) * (1.0 + self.incumbent.budget.recentring):
                 return True
-            stalled = abs(centre.round_s - before.round_s) <= 0.01 * self.request.gap * centre.round_s
+            stalled = abs(centre.round_s - before.round_s) <= self.incumbent.budget.stalled * centre.round_s
             if stalled:
                 return False
         return False
@@ -214,13 +221,15 @@ class _Search:
             tokens = solution.tokens
             if not self.done and self.cover.contains(round_s):
                 # The best price for this round time leaves it open: this gap is the relaxation's own.
-                for winner in self.cover.list_winners(solution.price, self.target, self.best.tokens):
-                    self._offer(incumbent(self.demand, winner, round_s))
+                for winner in self.cover.list_winners(
+                    solution.price, self.incumbent.target, self.best.tokens
+                ):
+                    self.incumbent.offer(winner, round_s)
             if self.done:
                 return True
             if self.cover.contains(round_s):
                 own_gap = self.cover.bound / self._relaxed_ste(self._centre_at(tokens)) - 1.0
-                return own_gap <= 0.25 * self.request.gap
+                return own_gap <= self.incumbent.budget.relaxation
         return True
 
     def _solve_at(self, round_s: float, tokens: FloatArray, program: ConvexProgram) -> Solution | None:
@@ -244,16 +253,12 @@ class _Search:
             self.statuses.append(solution)
             return None
         self.statuses.append(solution.status)
-        self._offer(round_and_improve(self.demand, solution.tokens, self.most, solution.round_s))
-        self.cover.tighten(solution.price, self.target, self.best.tokens, self.request.expired)
+        self.incumbent.consider(round_and_improve(self.demand, solution.tokens, self.most, solution.round_s))
+        self.cover.tighten(solution.price, self.incumbent.target, self.best.tokens, self.request.expired)
         self.trace.append(
             TracePoint(self.request.elapsed_s(), len(self.statuses), self.best.ste, self.cover.bound)
         )
         return solution
-
-    def _offer(self, point: Incumbent | None) -> None:
-        if point is not None and point.ste > self.best.ste:
-            self.best = point
 
     def _fitted(self, tokens: FloatArray, round_s: float) -> FloatArray:
         """Tokens moved towards K_min or the most until they just fit into a round."""
@@ -262,16 +267,13 @@ class _Search:
         def moved(share: float) -> FloatArray:
             return fewest + min(share, 1.0) * (tokens - fewest) + max(share - 1.0, 0.0) * (most - tokens)
 
-        low, high = 0.0, 2.0
-        for _ in range(20):
-            middle = 0.5 * (low + high)
-            if self.demand.bandwidth_hz(moved(middle), round_s).sum() <= self.problem.bandwidth_hz:
-                low = middle
-            else:
-                high = middle
-        return moved(low)
+        bracket, share = Bracket(0.0, 2.0), 1.0
+        while bracket.width > FITTED:
+            fits = self.demand.bandwidth_hz(moved(share), round_s).sum() <= self.problem.bandwidth_hz
+            share = bracket.next(share, math.inf if fits else -math.inf)
+        return moved(bracket.low)
 
-    def _centre_of(self, point: Incumbent) -> Centre:
+    def _centre_of(self, point: Point) -> Centre:
         return Centre(point.tokens.astype(np.float64), point.round_s)
 
     def _centre_at(self, tokens: FloatArray) -> Centre:
@@ -282,9 +284,9 @@ class _Search:
         return float(retained(self.demand, centre.tokens).sum()) / centre.round_s
 
 
-def _line_up(engine: Engine, form: str) -> Iterator[tuple[Engine, str]]:
+def _fallbacks(engine: Engine, form: str) -> Iterator[tuple[Engine, str]]:
     """The engine and form asked for, then those that take over in turn."""
     yield engine, form
     others = [engine] if form == "cone" else []
-    others += [ENGINES[name] for name in STAND_INS if name != engine.name]
-    yield from ((stand_in, "cuts") for stand_in in others if stand_in.available)
+    others += [ENGINES[name] for name in FALLBACKS if name != engine.name]
+    yield from ((fallback, "cuts") for fallback in others if fallback.available)

@@ -1,4 +1,4 @@
-"""Simple allocation rules: what frameworks do today, and published baselines."""
+"""Simple allocation rules: equal split, fixed and full token counts, random, Shi et al."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from ..checks import whole_number
 from ..method import Answer, Request
 from ..physics.bandwidth import power_w_for_energy
 from ..physics.demand import Demand
-from ..physics.uplink import rate_bps, sent_bits, uplink_s
+from ..physics.payload import payload_of
+from ..physics.uplink import rate_bps, uplink_s
 from ..primal.initial_points import start
 from ..problem import FloatArray, IntArray, Problem
 from ..registry import register
@@ -65,7 +66,7 @@ def random(problem: Problem, request: Request) -> Answer:
     """Tokens and bandwidths at random, made feasible: a floor for every comparison.
 
     Tokens are uniform between K_min and N and bandwidths flat on the simplex, then cut by
-    `starts.settle`.
+    `initial_points.repair`.
 
     Cost: O(M N).
     """
@@ -120,7 +121,7 @@ def _shared_equally(problem: Problem, tokens: IntArray) -> Allocation:
 
 def _equal_shares(problem: Problem, counts: IntArray) -> tuple[FloatArray, FloatArray]:
     """(M, n) power in W (0 where no power meets the budget) and uplink time in s of n token choices."""
-    bits = sent_bits(problem, counts.T).T
+    bits = payload_of(problem).bits(counts.T).T
     share, gain = problem.bandwidth_hz / problem.clients, problem.gain[:, None]
     energy, noise = problem.max_energy_j[:, None], problem.noise_w_per_hz
     power = np.minimum(power_w_for_energy(bits, share, gain, energy, noise), problem.max_power_w[:, None])

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from ..bounds.bound_tightening import reach
+from ..bounds.bound_tightening import tighten
 from ..physics.bandwidth import least_area
 from ..physics.demand import Demand
-from ..primal.incumbent import Incumbent
+from ..primal.incumbent import Point
 from ..problem import FloatArray, IntArray
 from .pieces import pieces
 
@@ -94,8 +94,8 @@ def limits(demand: Demand, client: int, unit_s: float, low_s: float, high_s: flo
     return Limits(tuple(slot), tuple(energy))
 
 
-def entropy_model(demand: Demand, point: Incumbent, accuracy: float) -> ConcreteModel:
-    """The entropy form around an incumbent; see the head of this file and `minlp_model.minlp_model`.
+def entropy_model(demand: Demand, point: Point, accuracy: float) -> ConcreteModel:
+    """The entropy form around an incumbent; see the head of this file and `minlp.model.minlp_model`.
 
     Variables: `inverse_round` t, `tokens` K, `payload` r, `area` w, `energy` q where several limits may
     bind, `attention` v and, where slots differ, `share` of the band and `share_rate` = share x t, in units
@@ -123,11 +123,11 @@ def entropy_model(demand: Demand, point: Incumbent, accuracy: float) -> Concrete
 class _Entropy:
     """Numbers around the incumbent, and the variables and rows made of them."""
 
-    def __init__(self, demand: Demand, point: Incumbent, accuracy: float) -> None:
+    def __init__(self, demand: Demand, point: Point, accuracy: float) -> None:
         problem = demand.problem
         self.demand, self.problem, self.point = demand, problem, point
         self.error = accuracy / problem.clients
-        box = reach(demand, point.ste)
+        box = tighten(demand, point.ste)
         upload_s = box.low_s - float(problem.overhead_s.max())
         self.low_s, self.high_s = box.low_s - SLACK * upload_s, box.high_s * (1.0 + SLACK)
         self.most = np.maximum(box.most, point.tokens)

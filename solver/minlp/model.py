@@ -15,7 +15,7 @@ from ..errors import AllocationError, InfeasibleError, OptionError
 from ..feasibility import diagnose
 from ..files.file_access import write_atomically
 from ..physics.demand import Demand
-from ..primal.incumbent import Incumbent, incumbent
+from ..primal.incumbent import Point, fastest_point
 from ..primal.rounding import best_common_tokens
 from ..problem import Problem
 from .entropy import entropy_model
@@ -108,7 +108,7 @@ def write_minlp(model: ConcreteModel, path: str | PathLike[str]) -> Path:
     return file
 
 
-def _point(demand: Demand, known: Allocation | None) -> Incumbent:
+def _point(demand: Demand, known: Allocation | None) -> Point:
     if known is None:
         return best_common_tokens(demand)
     problem = demand.problem
@@ -118,13 +118,13 @@ def _point(demand: Demand, known: Allocation | None) -> Incumbent:
             who, f"an allocation for {known.clients} clients", f"{problem.clients}", next_step
         )
     inside = (known.tokens >= problem.min_tokens) & (known.tokens <= problem.tokens)
-    point = incumbent(demand, known.tokens) if inside.all() else None
+    point = fastest_point(demand, known.tokens) if inside.all() else None
     if point is None:
         raise AllocationError(who, "an allocation that cannot be served", allowed, next_step)
     return point
 
 
-def faithful_model(demand: Demand, point: Incumbent, accuracy: float) -> ConcreteModel:
+def faithful_model(demand: Demand, point: Point, accuracy: float) -> ConcreteModel:
     r"""Design section 1 in units of the band, P_m, the incumbent's round time and its attention.
 
     With shares :math:`w, p` of band and power and the SNR :math:`x = P h / (N_0 W)` of full power on the

@@ -1,4 +1,4 @@
-"""A concave sequence as the minimum of few lines."""
+"""Piecewise-linear upper approximation: a concave sequence as the minimum of few lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A foreign engine in a process of its own: a wall clock that holds, no way to hang or crash the caller."""
+"""Run a foreign engine in a process of its own, under a wall clock that holds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROBLEM: Final = "problem.npz"
 """Names of the files that the worker finds in its folder."""
 
 LAST_CHARACTERS: Final = 500
-"""How much of a crashed worker's last words is kept."""
+"""How many characters of a crashed worker's standard error are kept."""
 
 
 class Message(NamedTuple):
@@ -45,12 +45,12 @@ class Outcome(NamedTuple):
     Attributes:
         messages: in the order they came.
         killed: whether it was ended at the time limit.
-        last_words: of a worker that crashed; else empty.
+        stderr_tail: of a worker that crashed; else empty.
     """
 
     messages: tuple[Message, ...]
     killed: bool
-    last_words: str
+    stderr_tail: str
 
 
 def run_worker(problem: Problem, job: Mapping[str, Any], time_limit_s: float) -> Outcome:
@@ -88,14 +88,14 @@ def run_worker(problem: Problem, job: Mapping[str, Any], time_limit_s: float) ->
             finally:
                 _kill(process)
                 reader.join()
-            last_words = ""
+            stderr_tail = ""
             if not killed and process.returncode != 0:
                 errors.seek(0)
                 heard = errors.read()[-LAST_CHARACTERS:].decode("utf-8", "replace").strip()
-                last_words = (
+                stderr_tail = (
                     f"the engine's process ended with code {process.returncode}: {heard or 'no words'}"
                 )
-    return Outcome(tuple(messages), killed, last_words)
+    return Outcome(tuple(messages), killed, stderr_tail)
 
 
 def _read(process: subprocess.Popen[bytes], messages: list[Message]) -> None:

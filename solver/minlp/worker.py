@@ -1,6 +1,6 @@
-"""The other process: builds the model, runs an engine on it, prints what it learns.
+"""Worker process of `minlp`: builds the model, runs an engine on it, prints what it learns.
 
-It finds its job in the folder it is started in (`minlp_process` puts it there) and prints one JSON object per
+It finds its job in the folder it is started in (`minlp.process` puts it there) and prints one JSON object per
 line, each with some of the keys
 
 - `tokens`: the best tokens so far, possibly fractional; None when there are none

@@ -1,4 +1,4 @@
-"""The functions of `kernel`, compiled by numba; imported only when numba is installed and wanted.
+"""Best token counts at a price of bandwidth, compiled by numba; imported only when numba is wanted.
 
 The first call ever compiles for some seconds, later processes load the cache.
 """
@@ -6,19 +6,26 @@ The first call ever compiles for some seconds, later processes load the cache.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import cast
 
 import numba
 import numpy as np
 
 from ..problem import FloatArray, IntArray, Problem
+from . import rounding_error
 from .bandwidth import LIMIT_SERIES, NEAR_LIMIT
 from .kernel import Choice, TangentSums
 
 _compile = numba.njit(cache=True, error_model="numpy", nogil=True)
+# numba's cache does not see changes in another file: touch this one when these two change.
+_area_condition = cast(Callable[[float], float], _compile(rounding_error.area_condition))
+_term_scale = cast(Callable[[float, float, float, float], float], _compile(rounding_error.term_scale))
 
 
 @_compile
 def _area(nats: float, energy_over_noise: float) -> tuple[float, float]:
+    """`bandwidth.least_area` of one upload: (area in Hz s, root z); the same series and iteration."""
     rho = nats / energy_over_noise
     if rho >= 1.0:
         return math.inf, 0.0
@@ -41,6 +48,7 @@ def _area(nats: float, energy_over_noise: float) -> tuple[float, float]:
 
 @_compile
 def _areas(nats: FloatArray, energy_over_noise: FloatArray, area: FloatArray, root: FloatArray) -> None:
+    """`_area` of (M,) uploads into (M,) arrays of the caller."""
     for m in range(nats.shape[0]):
         area[m], root[m] = _area(nats[m], energy_over_noise[m])
 
@@ -58,6 +66,23 @@ def _best(
     area: float,
     root: float,
 ) -> tuple[int, float, float]:
+    """Best count of one client, by galloping: (tokens, area in Hz s, root).
+
+    The importances fall and the areas are convex in K, so the last token that pays is found by its marginals.
+    Steps double while the test goes one way, then the bracket is halved.
+
+    Args:
+        importance: (M, N), of all clients.
+        m: the client.
+        fewest: its K_min.
+        extra_tokens: e.
+        b: nats per token.
+        price: of its area, retained attention per Hz s.
+        g: energy over noise, dimensionless.
+        k: where to begin.
+        area: of k, Hz s.
+        root: of k.
+    """
     # Invariant: token `low` pays or is the last forced one; token `high` does not pay or does not exist.
     low, high = fewest, importance.shape[1] + 1
     low_area, low_root = (area, root) if k == low else (math.nan, math.nan)
@@ -100,6 +125,7 @@ def _choose(
     area: FloatArray,
     root: FloatArray,
 ) -> None:
+    """`kernel.choose_tokens` for all clients; (M,) `tokens`, `area` and `root` are filled in."""
     most = importance.shape[1]
     for m in range(price.shape[0]):
         b, g, low = nats_per_token[m], energy_over_noise[m], fewest[m]
@@ -120,6 +146,7 @@ def _total_and_slope(
     tokens: FloatArray,
     round_s: float,
 ) -> tuple[float, float]:
+    """Total need in Hz and its slope in Hz/s of (M,) counts, whole or not; (inf, -inf) if unmet."""
     total, slope = 0.0, 0.0
     for m in range(tokens.shape[0]):
         left = round_s - overhead_s[m]
@@ -136,7 +163,7 @@ def _total_and_slope(
 
 
 @_compile
-def _touch(
+def _tangent_sums(
     importance: FloatArray,
     fewest: IntArray,
     extra_tokens: int,
@@ -150,8 +177,27 @@ def _touch(
     guess: IntArray,
     tokens: IntArray,
 ) -> tuple[float, float, float, float]:
+    """Sums over clients of their tangents at their best replies, in one pass; see `kernel.TangentSums`.
+
+    A guess that is the best reply already costs one closed form. Else `_best` finds it, and three Newton
+    steps find the fractional count beside it at which the tangent plane is in contact.
+
+    Args:
+        importance: (M, N); the arrays from `fewest` on are (M,).
+        fewest: K_min.
+        extra_tokens: e.
+        max_power_w: P, W.
+        max_energy_j: E, J.
+        overhead_s: o, s, equal for all.
+        nats_per_token: b, nat.
+        gain_over_noise: h / N0.
+        round_s: tau, s, before every deadline.
+        price: mu, retained attention per Hz s.
+        guess: counts to look at first.
+        tokens: filled with the best counts; may be `guess`.
+    """
     most = importance.shape[1]
-    value, slope, magnitude, magnitude_per_s = 0.0, 0.0, 0.0, 0.0
+    value, slope, scale, scale_per_s = 0.0, 0.0, 0.0, 0.0
     for m in range(tokens.shape[0]):
         b, slot = nats_per_token[m], round_s - overhead_s[m]
         full = max_power_w[m] * slot
@@ -160,7 +206,7 @@ def _touch(
         k = min(max(guess[m], low), most)
         area, root = _area(b * (k + extra_tokens), g)
         for attempt in range(2):
-            condition = 1.0 + 1.0 / root
+            condition = _area_condition(root)
             marginal = price * (area / (k + extra_tokens)) * condition
             here = importance[m, k - 1] if k > low else math.inf
             following = importance[m, k] if k < most else -math.inf
@@ -173,7 +219,7 @@ def _touch(
         retained = 0.0
         for n in range(k):
             retained += importance[m, n]
-        magnitude += abs(retained - price * area) + 2.0 * price * area * condition * (1.0 + round_s / slot)
+        scale += _term_scale(retained - price * area, price * area, condition, round_s / slot)
         residual = 0.0
         if target != marginal:
             count, residual = float(k), target - marginal
@@ -187,8 +233,8 @@ def _touch(
         if full < max_energy_j[m]:
             rise = price * area / (root * slot)
             slope += rise
-            magnitude_per_s += rise * condition
-    return value, slope, magnitude, magnitude_per_s
+            scale_per_s += rise * condition
+    return value, slope, scale, scale_per_s
 
 
 def least_area(nats: FloatArray, energy_over_noise: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -241,7 +287,7 @@ def total_and_slope(
     )
 
 
-def touch(
+def tangent_sums(
     problem: Problem,
     nats_per_token: FloatArray,
     gain_over_noise: FloatArray,
@@ -249,9 +295,9 @@ def touch(
     price: float,
     guess: IntArray,
 ) -> tuple[IntArray, TangentSums]:
-    """`Certificate.touch` where all overheads are equal and no deadline is before the round time."""
+    """Sums of `Certificate.tangent`, for equal overheads and no deadline before the round time."""
     tokens = guess.copy()
-    sums = _touch(
+    sums = _tangent_sums(
         problem.importance,
         problem.min_tokens,
         problem.extra_tokens,

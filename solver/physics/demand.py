@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 
 from ..allocation import Allocation
 from ..problem import FloatArray, IntArray, Problem
 from ..tolerances import NEWTON, TIME
-from . import uplink
+from .bracket import Bracket
 from .kernel import NUMPY_KERNEL, Choice, Kernel
+from .payload import TablePayload, payload_of
 from .payload_table import choose_from_table
+from .uplink import retained
+
+MOST_STEPS: Final = 200
+"""Far beyond what a search for the least round time takes."""
 
 
 class Demand:
@@ -31,6 +37,7 @@ class Demand:
     def __init__(self, problem: Problem, kernel: Kernel = NUMPY_KERNEL) -> None:
         self.problem = problem
         self.kernel = kernel
+        self.payload = payload_of(problem)
         self.nats_per_token: FloatArray = problem.bits_per_token * math.log(2.0)
         self.gain_over_noise: FloatArray = problem.gain / problem.noise_w_per_hz
         self._timed = bool(np.isfinite(problem.deadline_s).any())
@@ -51,7 +58,7 @@ class Demand:
 
     def utility(self, tokens: IntArray) -> FloatArray:
         """(M,) retained attention f_m(K_m)."""
-        return uplink.retained(self.problem.importance, tokens)
+        return retained(self.problem.importance, tokens)
 
     def slot_s(self, round_s: float | FloatArray) -> FloatArray:
         """(M,) time t_m left for the upload, s; <= 0 where the overhead exceeds the round."""
@@ -63,9 +70,7 @@ class Demand:
 
     def nats(self, tokens: IntArray | FloatArray) -> FloatArray:
         """(..., M) payload S ln 2 of token counts, nat; whole ones where the payload is a table."""
-        if self.problem.payload_bits is None:
-            return self.nats_per_token * (tokens + self.problem.extra_tokens)
-        return uplink.sent_bits(self.problem, tokens) * math.log(2.0)
+        return self.payload.nats(tokens)
 
     def area(self, tokens: IntArray | FloatArray, slot_s: FloatArray) -> tuple[FloatArray, FloatArray]:
         """(M,) least time-bandwidth product for a slot > 0, Hz s (inf where none suffices), and its root."""
@@ -74,8 +79,8 @@ class Demand:
     def choose(self, price: FloatArray, slot_s: FloatArray, guess: IntArray) -> Choice:
         """Each client's best tokens at its price per area, see `kernel.choose_tokens`."""
         energy = self.energy_over_noise(slot_s)
-        if self.problem.payload_bits is not None:
-            return choose_from_table(self.problem, self.retained, price, slot_s, energy)
+        if isinstance(self.payload, TablePayload):
+            return choose_from_table(self.payload, self.retained, price, slot_s, energy)
         return self.kernel.choose(self.problem, self.nats_per_token, price, energy, guess)
 
     def bandwidth_hz(self, tokens: IntArray | FloatArray, round_s: float) -> FloatArray:
@@ -106,7 +111,7 @@ class Demand:
 
     def total_and_slope(self, tokens: IntArray | FloatArray, round_s: float) -> tuple[float, float]:
         """Total bandwidth need, Hz, and its derivative in the round time, Hz/s; (inf, -inf) if unmet."""
-        if self.kernel.total_and_slope is not None and self.problem.payload_bits is None:
+        if self.kernel.total_and_slope is not None and self.payload.uniform:
             return self.kernel.total_and_slope(
                 self.problem, self.nats_per_token, self.gain_over_noise, tokens, round_s
             )
@@ -144,31 +149,24 @@ class Demand:
         else:
             fair_snr = problem.max_power_w * self.gain_over_noise * (problem.clients / budget)
             step = float((self.nats(tokens) / np.log1p(fair_snr)).sum()) / budget
-        low, high, slope = 0.0, math.inf, 0.0
-        for iteration in range(200):
+        bracket, logarithm, slope = Bracket(longest=7.0), math.log(step), 0.0
+        for iteration in range(MOST_STEPS):
+            step = math.exp(logarithm)
             total, slope = self.total_and_slope(tokens, origin + step)
-            if total > budget:
-                low = step
-                if iteration == 3 and math.isinf(high) and not self.fits_eventually(tokens):
-                    return math.inf, 0.0
-            else:
-                high = step
-            if math.isfinite(total) and slope < 0:
-                exponent = slope * step / total
-                logarithm = math.log(budget / total) / exponent
+            if total < math.inf and slope < 0.0:
+                excess, exponent = math.log(total / budget), slope * step / total
                 # The next step would be |exponent| / 2 times the square of this one near the wideband limit.
-                if abs(logarithm) <= NEWTON / math.sqrt(max(-exponent, 1.0)):
+                if abs(excess / exponent) <= NEWTON / math.sqrt(max(-exponent, 1.0)):
                     # Some ulps up: next to a large overhead they are what a short slot needs to fit.
-                    return (origin + step * (1.0 + logarithm)) * (1.0 + 1e-15), slope
-                new = step * math.exp(min(max(logarithm, -7.0), 7.0))
+                    return (origin + step * (1.0 - excess / exponent)) * (1.0 + 1e-15), slope
+                logarithm = bracket.next(logarithm, excess, exponent)
             else:
-                new = step * (4.0 if total > budget else 0.25)
-            if high - low <= 4 * TIME * (origin + step):
+                logarithm = bracket.next(logarithm, math.inf if total > budget else -math.inf)
+            if iteration == 3 and bracket.high == math.inf and not self.fits_eventually(tokens):
+                return math.inf, 0.0
+            if bracket.width * step <= 4 * TIME * (origin + step):
                 break
-            if not low < new < high:
-                new = 0.5 * (low + high) if math.isfinite(high) else 2.0 * step
-            step = new
-        return origin + (high if math.isfinite(high) else step), slope
+        return origin + math.exp(min(bracket.high, logarithm)), slope
 
     def least_round_s(self, tokens: IntArray | FloatArray, guess_s: float | None = None) -> float:
         """Least round time tau(K) at which these tokens fit into the bandwidth, s; inf when none does."""

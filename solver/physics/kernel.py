@@ -1,4 +1,4 @@
-"""The inner loop (P3): what each client would send at a price of bandwidth, in numpy or compiled by numba."""
+"""Best token counts at a price of bandwidth (P3), the inner loop: types, and the implementation in numpy."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ class Choice(NamedTuple):
 
 
 class TangentSums(NamedTuple):
-    """Sums over the clients' tangents at their best replies, and bounds of the rounding errors in them.
+    """Sums over the clients' tangents at their best replies, and what the rounding errors in them scale with.
 
     Attributes:
         value: sum of the clients' terms at the round time.
         slope: how fast it rises with the round time, 1/s.
-        magnitude: sum that the rounding error of `value` is proportional to.
-        magnitude_per_s: likewise for `slope`, 1/s.
+        scale: sum of `rounding_error.term_scale`.
+        scale_per_s: likewise for `slope`, 1/s.
     """
 
     value: float
     slope: float
-    magnitude: float
-    magnitude_per_s: float
+    scale: float
+    scale_per_s: float
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Kernel:
         area: `bandwidth.least_area` for one-dimensional arrays.
         choose: `choose_tokens`.
         total_and_slope: `Demand.total_and_slope` in one pass over the clients, if there is such.
-        touch: likewise `Certificate.touch`.
+        tangent_sums: likewise what `Certificate.tangent_bound` needs.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Kernel:
     total_and_slope: (
         Callable[[Problem, FloatArray, FloatArray, IntArray | FloatArray, float], tuple[float, float]] | None
     ) = None
-    touch: (
+    tangent_sums: (
         Callable[[Problem, FloatArray, FloatArray, float, float, IntArray], tuple[IntArray, TangentSums]]
         | None
     ) = None

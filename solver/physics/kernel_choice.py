@@ -1,4 +1,4 @@
-"""Which implementation of the inner loop serves: numpy, numba, or both."""
+"""Choose the implementation of the inner loop: numpy, numba, or both."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def select_kernel(name: str, clients: int) -> Kernel:
     """The kernel called "numpy" or "numba"; "auto" takes numba for up to `NUMBA_PAYS` clients if installed.
 
     All give the same answers. numba saves the overhead of many short arrays; on long ones the vector
-    instructions of numpy's logarithm are as fast, and "auto" takes the compiled `touch` alone, which needs
-    fewer logarithms.
+    instructions of numpy's logarithm are as fast, and "auto" takes the compiled `tangent_sums` alone, which
+    needs fewer logarithms.
 
     Raises:
         OptionError: another name.
@@ -39,7 +39,7 @@ def select_kernel(name: str, clients: int) -> Kernel:
     from . import compiled
 
     if name == "auto" and clients > NUMBA_PAYS:
-        return Kernel("numpy and numba", least_area, choose_tokens, None, compiled.touch)
+        return Kernel("numpy and numba", least_area, choose_tokens, None, compiled.tangent_sums)
     return Kernel(
-        "numba", compiled.least_area, compiled.choose_tokens, compiled.total_and_slope, compiled.touch
+        "numba", compiled.least_area, compiled.choose_tokens, compiled.total_and_slope, compiled.tangent_sums
     )

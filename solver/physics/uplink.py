@@ -1,11 +1,11 @@
-"""The physics of design section 1: payload, rate, time, energy, retained attention. Pure functions."""
+"""Uplink formulas: payload, Shannon rate, upload time, energy, retained attention. Pure functions."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..problem import FloatArray, Problem
+from ..problem import FloatArray
 
 
 def payload_bits(tokens: ArrayLike, bits_per_token: ArrayLike, extra_tokens: int) -> FloatArray:
@@ -19,19 +19,6 @@ def payload_bits(tokens: ArrayLike, bits_per_token: ArrayLike, extra_tokens: int
     return np.asarray(bits_per_token, dtype=np.float64) * (
         np.asarray(tokens, dtype=np.float64) + extra_tokens
     )
-
-
-def sent_bits(problem: Problem, tokens: ArrayLike) -> FloatArray:
-    """Upload size S_m(K) in bit, from the problem's table where it has one.
-
-    Args:
-        problem: the instance.
-        tokens: (..., M) counts; of a table, counts beyond N take what N take.
-    """
-    if problem.payload_bits is None:
-        return payload_bits(tokens, problem.bits_per_token, problem.extra_tokens)
-    counts = np.minimum(np.asarray(tokens), problem.tokens)
-    return np.asarray(problem.payload_bits[np.arange(problem.clients), counts])
 
 
 def rate_bps(

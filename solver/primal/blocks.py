@@ -1,4 +1,4 @@
-"""The three blocks of the paper's Algorithm 4, each solved exactly with the other two fixed.
+"""Block updates of the paper's Algorithm 4: power, bandwidth, tokens, each with the other two fixed.
 
 Every block takes a feasible point to one that is feasible and no worse in STE.
 """
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..physics.bandwidth import power_w_for_energy
 from ..physics.demand import Demand
-from ..physics.uplink import sent_bits
+from ..physics.payload import payload_of
 from ..problem import LARGEST, SMALLEST, FloatArray, IntArray, Problem
 from ..tolerances import TOKEN_FIT
 
@@ -32,7 +32,11 @@ def power_block(problem: Problem, tokens: IntArray, bandwidth_hz: FloatArray) ->
         (M,) W; 0 where no power meets the energy budget (P6). It minimises every upload time at once.
     """
     affordable = power_w_for_energy(
-        sent_bits(problem, tokens), bandwidth_hz, problem.gain, problem.max_energy_j, problem.noise_w_per_hz
+        payload_of(problem).bits(tokens),
+        bandwidth_hz,
+        problem.gain,
+        problem.max_energy_j,
+        problem.noise_w_per_hz,
     )
     return np.minimum(affordable, problem.max_power_w)
 
@@ -61,7 +65,7 @@ def bandwidth_block(
     payload = Problem(
         gain=problem.gain,
         importance=np.ones((problem.clients, 1)),
-        bits_per_token=sent_bits(problem, tokens),
+        bits_per_token=payload_of(problem).bits(tokens),
         bandwidth_hz=problem.bandwidth_hz,
         max_power_w=power_w,
         max_energy_j=np.inf,
@@ -88,12 +92,8 @@ def largest_tokens(
     """
     limit_s = np.minimum(problem.deadline_s, problem.max_energy_j / power_w)
     limit_s = np.minimum(limit_s, round_s - problem.overhead_s)
-    if problem.payload_bits is not None:
-        sent = limit_s * rate_bps * (1 + TOKEN_FIT)
-        return np.asarray(np.maximum(np.count_nonzero(problem.payload_bits <= sent[:, None], axis=1) - 1, 0))
     with np.errstate(over="ignore"):
-        sent = limit_s * (rate_bps / problem.bits_per_token) * (1 + TOKEN_FIT)
-    return np.floor(np.clip(sent - problem.extra_tokens, 0, problem.tokens)).astype(np.int64)
+        return payload_of(problem).largest_tokens(limit_s * rate_bps * (1 + TOKEN_FIT))
 
 
 def token_block(problem: Problem, rate_bps: FloatArray, power_w: FloatArray) -> IntArray:
@@ -113,11 +113,8 @@ def token_block(problem: Problem, rate_bps: FloatArray, power_w: FloatArray) -> 
     fewest = problem.min_tokens
     most = np.maximum(largest_tokens(problem, rate_bps, power_w), fewest)
     counts = np.arange(1, problem.tokens + 1)  # (N,)
-    if problem.payload_bits is None:
-        sent = counts + problem.extra_tokens
-        ends_s = problem.overhead_s[:, None] + (problem.bits_per_token / rate_bps)[:, None] * sent  # (M, N)
-    else:
-        ends_s = problem.overhead_s[:, None] + problem.payload_bits[:, 1:] / rate_bps[:, None]
+    bits = np.ascontiguousarray(payload_of(problem).bits(counts[:, None]).T)
+    ends_s = problem.overhead_s[:, None] + bits / rate_bps[:, None]  # (M, N)
     forced = counts <= fewest[:, None]  # (M, N)
     earliest_s = float(ends_s.max(where=forced, initial=0.0))
     allowed = forced | ((counts <= most[:, None]) & (problem.importance > 0))

@@ -1,4 +1,4 @@
-"""Feasible points to start a local search from."""
+"""Initial points: feasible allocations to start a local search from, and the repair that makes them so."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import numpy as np
 
 from ..allocation import Allocation
 from ..physics.demand import Demand
-from ..physics.uplink import rate_bps, sent_bits, uplink_s
+from ..physics.payload import payload_of
+from ..physics.uplink import rate_bps, uplink_s
 from ..problem import FloatArray, IntArray, Problem
+from ..random_streams import random_stream
 from ..tolerances import TOKEN_FIT
 from .blocks import largest_tokens, power_block
 
@@ -23,7 +25,7 @@ def start(problem: Problem, name: str, seed: tuple[int, ...] = (0,)) -> tuple[Al
     Args:
         problem: a feasible instance.
         name: one of `STARTS`; "random" draws tokens uniformly and bandwidths from a flat Dirichlet.
-        seed: entropy of the random start.
+        seed: whole numbers that name the random start.
 
     Returns:
         (the point, whether its bandwidths had to be replaced to be feasible, see `settle`).
@@ -32,13 +34,13 @@ def start(problem: Problem, name: str, seed: tuple[int, ...] = (0,)) -> tuple[Al
     if name == "full":
         tokens = np.full(problem.clients, problem.tokens)
     elif name == "random":
-        generator = np.random.default_rng(seed)
+        generator = random_stream(f"random start, seed {', '.join(map(str, seed))}")
         tokens = generator.integers(tokens, problem.tokens, endpoint=True)
         share = generator.dirichlet(np.ones(problem.clients))
-    return settle(problem, tokens, share * problem.bandwidth_hz, problem.max_power_w)
+    return repair(problem, tokens, share * problem.bandwidth_hz, problem.max_power_w)
 
 
-def settle(
+def repair(
     problem: Problem, tokens: IntArray, bandwidth_hz: FloatArray, power_w: FloatArray
 ) -> tuple[Allocation, bool]:
     """The feasible point nearest in spirit to the wanted one.
@@ -68,7 +70,7 @@ def _trim(
     for _ in range(2):
         power = np.minimum(power_block(problem, tokens, bandwidth_hz), limit_w)
         rate = rate_bps(bandwidth_hz, power, problem.gain, problem.noise_w_per_hz)
-        bits = sent_bits(problem, tokens)
+        bits = payload_of(problem).bits(tokens)
         fits = (rate > 0) & (uplink_s(bits, rate) <= problem.deadline_s * (1 + TOKEN_FIT))
         if fits.all():
             return Allocation(tokens, bandwidth_hz, power)

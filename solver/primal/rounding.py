@@ -8,7 +8,7 @@ import numpy as np
 
 from ..physics.demand import Demand
 from ..problem import FloatArray, IntArray
-from .incumbent import Incumbent, fewest, incumbent
+from .incumbent import Point, fastest_point, fastest_round
 
 LEVELS: Final = 16
 """Common token counts tried for a first point, on a logarithmic scale."""
@@ -17,16 +17,16 @@ SINGLE_MOVES: Final = 8
 """Single exchanges tried exactly when no batch of moves helps."""
 
 
-def best_common_tokens(demand: Demand) -> Incumbent:
+def best_common_tokens(demand: Demand) -> Point:
     """The best of some common token counts, each raised to K_min; see `fewest` for what it raises."""
     problem = demand.problem
     levels = np.unique(np.rint(np.geomspace(1, problem.tokens, LEVELS)).astype(np.int64))
-    points = [incumbent(demand, np.maximum(problem.min_tokens, level)) for level in levels[1:]]
-    feasible = [fewest(demand), *(point for point in points if point is not None)]
+    points = [fastest_point(demand, np.maximum(problem.min_tokens, level)) for level in levels[1:]]
+    feasible = [fastest_round(demand), *(point for point in points if point is not None)]
     return max(feasible, key=lambda point: point.ste)
 
 
-def round_and_improve(demand: Demand, tokens: FloatArray, most: IntArray, guess_s: float) -> Incumbent | None:
+def round_and_improve(demand: Demand, tokens: FloatArray, most: IntArray, guess_s: float) -> Point | None:
     """The best feasible point near fractional tokens; None only where not even K_min fits.
 
     They are rounded to the nearest counts; where those fit into no round, down; where even those fit into
@@ -40,17 +40,17 @@ def round_and_improve(demand: Demand, tokens: FloatArray, most: IntArray, guess_
     """
     least = demand.problem.min_tokens
     counts = np.rint(tokens).astype(np.int64)
-    point = incumbent(demand, counts, guess_s)
+    point = fastest_point(demand, counts, guess_s)
     excess = np.floor(tokens).astype(np.int64) - least
     while point is None:
-        point = incumbent(demand, least + excess, guess_s)
+        point = fastest_point(demand, least + excess, guess_s)
         if not excess.any():
             break
         excess //= 2
     return None if point is None else improve(demand, point, most)
 
 
-def improve(demand: Demand, start: Incumbent, most: IntArray) -> Incumbent:
+def improve(demand: Demand, start: Point, most: IntArray) -> Point:
     """Add or drop single tokens while that raises the STE.
 
     To first order a token more costs need'(K) / |d total / d tau| seconds, each worth STE. The moves that
@@ -67,14 +67,14 @@ def improve(demand: Demand, start: Incumbent, most: IntArray) -> Incumbent:
         for chosen in batches + singles:
             tokens = best.tokens.copy()
             tokens[clients[chosen]] += steps[chosen]
-            trial = incumbent(demand, tokens, best.round_s)
+            trial = fastest_point(demand, tokens, best.round_s)
             if trial is not None and trial.ste > best.ste * (1.0 + 1e-13):
                 best, improved = trial, True
                 break
     return best
 
 
-def _moves(demand: Demand, at: Incumbent, most: IntArray) -> tuple[IntArray, IntArray, int]:
+def _moves(demand: Demand, at: Point, most: IntArray) -> tuple[IntArray, IntArray, int]:
     """Clients, best first by first-order gain, +1 or -1 token for each, and how many of them pay."""
     tokens, rows = at.tokens, np.arange(at.tokens.size)
     _, slope = demand.total_and_slope(tokens, at.round_s)

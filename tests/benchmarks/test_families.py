@@ -339,11 +339,11 @@ class TestArguments:
                 OptionError,
                 "override 'bandwith'; allowed: tokens, gain, .*noise",
             ),
-            (("paper", 0, 0, {}), OptionError, "clients = 0; allowed: whole numbers >= 1"),
-            (("paper", 2.0, 0, {}), OptionError, "clients = 2.0"),
-            (("paper", True, 0, {}), OptionError, "clients = True"),
-            (("paper", 3, -1, {}), OptionError, "seed = -1; allowed: whole numbers >= 0"),
-            (("paper", 3, 0, {"tokens": 0}), OptionError, "tokens = 0"),
+            (("paper", 0, 0, {}), OptionError, "clients=0; allowed: a whole number >= 1"),
+            (("paper", 2.0, 0, {}), OptionError, "clients=2.0"),
+            (("paper", True, 0, {}), OptionError, "clients=True"),
+            (("paper", 3, -1, {}), OptionError, "seed=-1; allowed: a whole number >= 0"),
+            (("paper", 3, 0, {"tokens": 0}), OptionError, "tokens=0"),
             (("paper", 3, 0, {"bandwidth_hz": 0.0}), ProblemError, "bandwidth_hz"),
             (("paper", 3, 0, {"gain": [1e-9, 1e-9]}), ProblemError, "gain"),
         ],
@@ -395,9 +395,9 @@ class TestFadingSequence:
         assert list(fading_sequence(3, 4, 5, 0.9)) == list(fading_sequence(3, 4, 5, 0.9))
 
     def test_bad_arguments_are_named_at_once(self) -> None:
-        with pytest.raises(OptionError, match="fading_sequence: got rounds = 0"):
+        with pytest.raises(OptionError, match="fading_sequence: got rounds=0"):
             fading_sequence(3, 0, 0, 0.9)
-        with pytest.raises(OptionError, match="fading_sequence: got clients = -3"):
+        with pytest.raises(OptionError, match="fading_sequence: got clients=-3"):
             fading_sequence(-3, 1, 0, 0.9)
         with pytest.raises(ProblemError, match=r"correlation = 1.5; allowed: numbers in \[-1, 1\]"):
             fading_sequence(3, 1, 0, 1.5)

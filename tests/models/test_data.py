@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 
 from stsflora.models.data import Images, digits, load_data
 from stsflora.models.partition import dirichlet_partition, iid_partition
-from stsflora.models.vit.backbone import create, digits_vit, small_vit
+from stsflora.models.vit.backbone import DIGITS_VIT_FILE, create, digits_vit, small_vit
 from stsflora.solver import FileFormatError, MissingDependencyError, OptionError, ProblemError
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
@@ -282,7 +282,7 @@ def test_the_small_vit_is_pretrained_once_and_then_read(tmp_path, monkeypatch):
     first = digits_vit(tmp_path / "cache")
     monkeypatch.setattr(backbone, "pretrain", lambda *_: pytest.fail("pretrained twice"))
     again = digits_vit(tmp_path / "cache")
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["digits_vit.safetensors"]
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [DIGITS_VIT_FILE]
     for name, value in first.state_dict().items():
         assert torch.equal(value, again.state_dict()[name])
 

@@ -26,18 +26,18 @@ GOOD: dict[str, Any] = {"tokens": [1, 2], "bandwidth_hz": [1.0, 2.0], "power_w":
         ({"tokens": [np.inf, 2]}, "Allocation.tokens: got inf for client 0; allowed: whole numbers >= 0. "),
         (
             {"tokens": ["1", "2"]},
-            "Allocation.tokens: got type <U1, shape (2,); allowed: a one-dimensional array of real numbers. "
-            "Pass one value per client.",
+            "Allocation.tokens: got type <U1; allowed: real numbers (integers or floats). Convert it first.",
         ),
-        ({"tokens": 1}, "Allocation.tokens: got type int64, shape (); allowed: a one-dimensional array"),
-        ({"tokens": [True, False]}, "Allocation.tokens: got type bool, shape (2,); allowed: "),
+        ({"tokens": 1}, "Allocation.tokens: got shape (); allowed: a one-dimensional array. Pass one value "),
+        ({"tokens": [True, False]}, "Allocation.tokens: got type bool; allowed: real numbers"),
+        ({"tokens": [[1], [1, 2]]}, "Allocation.tokens: got a ragged sequence; allowed: "),
         (
             {"bandwidth_hz": [1.0, np.nan]},
             "Allocation.bandwidth_hz: got nan for client 1; allowed: finite and >= 0. ",
         ),
         (
             {"bandwidth_hz": [[1.0, 2.0]]},
-            "Allocation.bandwidth_hz: got type float64, shape (1, 2); allowed: ",
+            "Allocation.bandwidth_hz: got shape (1, 2); allowed: a one-dimensional array. ",
         ),
         ({"power_w": [-0.1, 0.2]}, "Allocation.power_w: got -0.1 for client 0; allowed: finite and >= 0. "),
         (

@@ -9,15 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from helpers.rows import benchmark_row
 
-from stsflora.benchmarks.report.archive import read_archive, slimmed, write_archive
-from stsflora.benchmarks.report.metrics import best_known
+from stsflora.benchmarks.report.archive import compact, read_archive, write_archive
 from stsflora.benchmarks.report.page import competitors, page_text, write_page
-from stsflora.benchmarks.report.page_tables import failures, share
-from stsflora.benchmarks.report.standings import ranked, standings
+from stsflora.benchmarks.report.sentences import failures
+from stsflora.benchmarks.report.standing import Standing, best_first, best_known, judge, label_of, standings
+from stsflora.benchmarks.report.text_table import share_text
 from stsflora.benchmarks.rows import Row
-from stsflora.benchmarks.run import plan, plan_reference
-from stsflora.benchmarks.suites import Suite, suite
+from stsflora.benchmarks.suites.named import suite
+from stsflora.benchmarks.suites.plan import plan, plan_reference
+from stsflora.benchmarks.suites.suite import Suite
 from stsflora.experiments.cli.main import main
 from stsflora.solver import FileFormatError, OptionError, solvers
 
@@ -30,29 +32,13 @@ def row(solver: str, clients: int, seed: int, ste: float, **changes) -> Row:
         "instance": f"flat-{clients}x8-s{seed}",
         "fingerprint": f"{clients}-{seed}",
         "family": "flat",
-        "clients": clients,
-        "tokens": 8,
-        "seed": seed,
-        "solver": solver,
-        "options": {},
         "asked_gap": 1e-4,
         "time_limit_s": 5.0,
-        "versions": {"numpy": "2.0"},
-        "build_s": 0.1,
         "solve_s": 0.002,
-        "repeats": 1,
-        "ste": ste,
-        "bound": math.inf,
-        "gap": math.inf,
-        "violation": 0.0,
-        "claimed_ste": math.nan,
         "claimed_bound": math.inf,
-        "stop": "converged",
-        "quality": "feasible",
-        "message": "",
         "trace": ((0.1, 1.0, math.inf),),
     }
-    return Row(**(values | changes))
+    return benchmark_row(solver=solver, clients=clients, seed=seed, ste=ste, **(values | changes))
 
 
 @pytest.fixture
@@ -77,55 +63,57 @@ def rows() -> list[Row]:
     ]
 
 
+def ranked_standings(rows: list[Row]) -> dict[str, Standing]:
+    return standings(best_first(competitors(judge(rows, best_known(rows)))), label_of)
+
+
 def test_references_sharpen_what_is_known_but_do_not_compete(rows):
-    compared = competitors(rows)
+    compared = competitors(judge(rows, best_known(rows)))
     assert len(compared) == 10
-    found = standings(compared, best_known(rows), lambda entry: entry.label)
-    assert found["a"].runs == 4
-    assert found["a"].median_below == pytest.approx(1e-6)
+    assert ranked_standings(rows)["a"].runs == 4
+    assert ranked_standings(rows)["a"].below.median == pytest.approx(1e-6)
     text = page_text(rows, "benchmark")
     assert "`a` solved every instance once more at a gap of 1.0e-6; that was proved on 4 of 4" in " ".join(
         text.split()
     )
-    alone = page_text(compared, "benchmark")
+    alone = page_text([entry.row for entry in compared], "benchmark")
     assert "once more" not in alone
 
 
 def test_standings_count_outcomes_over_all_runs(rows):
-    found = standings(competitors(rows), best_known(rows), lambda entry: entry.label)
+    found = ranked_standings(rows)
     a, b, c = found["a"], found["b"], found["c"]
     assert (a.runs, a.feasible, a.close, a.proved, a.limited, a.errors) == (4, 4, 4, 4, 0, 0)
     assert (b.runs, b.feasible, b.close, b.proved, b.limited, b.errors) == (4, 3, 2, 0, 0, 1)
     assert (c.runs, c.feasible, c.close, c.proved, c.limited, c.errors) == (2, 2, 1, 0, 2, 0)
-    assert (b.median_below, b.worst_below) == (pytest.approx(0.1), 1.0)
-    assert (c.median_s, c.worst_s) == (6.0, 6.0)
-    assert ranked(competitors(rows), best_known(rows)) == ["a", "c", "b"]
+    assert b.below == (pytest.approx(0.1), 1.0)
+    assert c.seconds == (6.0, 6.0)
+    assert list(found) == ["a", "c", "b"], "best first"
 
 
 def test_skips_and_infeasible_instances_do_not_stand(rows):
-    known = best_known(rows)
     hopeless = row("a", 5, 9, -math.inf, fingerprint="hopeless", stop="infeasible", quality="none")
     skipped = row("d", 5, 0, -math.inf, stop="skipped", quality="none")
     more = [*rows, hopeless, skipped]
-    assert standings(more, best_known(more), lambda entry: entry.label) == standings(
-        rows, known, lambda entry: entry.label
-    )
+    assert ranked_standings(more) == ranked_standings(rows)
     assert "1 of 1 runs said so" in " ".join(page_text(more, "benchmark").split())
 
 
 def test_failures_are_named_with_their_places(rows):
-    compared, known = competitors(rows), best_known(rows)
-    assert failures(compared, known, ["a", "b", "c"]) == [
+    competing = best_first(competitors(judge(rows, best_known(rows))))
+    assert failures(competing) == [
+        "`c` reached the limit in 2 of 2 runs: in every family and at every size.",
+        "`c` missed 1e-4 in 1 of 2 runs: in every family and at every size.",
         "`b` ended in an error in 1 of 4 runs: flat at 1,000 (1 of 2).",
         "`b` found no feasible allocation in 1 of 4 runs: flat at 1,000 (1 of 2).",
         "`b` missed 1e-4 in 2 of 4 runs: in every family and at every size.",
-        "`c` reached the limit in 2 of 2 runs: in every family and at every size.",
-        "`c` missed 1e-4 in 1 of 2 runs: in every family and at every size.",
     ]
     only_large = [
-        entry for entry in compared if entry.label == "b" and not (entry.clients == 5 and entry.seed)
+        entry
+        for entry in competing
+        if entry.row.label == "b" and not (entry.row.clients == 5 and entry.row.seed)
     ]
-    assert failures(only_large, known, ["b"])[-1] == "`b` missed 1e-4 in 1 of 3 runs: flat at 1,000 (1 of 2)."
+    assert failures(only_large)[-1] == "`b` missed 1e-4 in 1 of 3 runs: flat at 1,000 (1 of 2)."
 
 
 def test_the_page_says_which_sizes_a_solver_was_spared(rows):
@@ -148,16 +136,16 @@ def test_a_contradicted_claim_is_on_the_page(rows):
     [(0, 9, "0 %"), (9, 9, "100 %"), (799, 800, "99.9 %"), (1, 5000, "0.1 %"), (1, 3, "33 %")],
 )
 def test_shares_are_not_rounded_to_all_or_none(count, total, text):
-    assert share(count, total) == text
+    assert share_text(count, total) == text
 
 
-def test_archives_give_back_slimmed_rows_and_equal_bytes(rows, tmp_path):
+def test_archives_give_back_compact_rows_and_equal_bytes(rows, tmp_path):
     first, second = tmp_path / "a.jsonl.gz", tmp_path / "b.jsonl.gz"
     write_archive(rows, first)
-    assert [entry.as_dict() for entry in read_archive(first)] == [slimmed(entry).as_dict() for entry in rows]
+    assert [entry.as_dict() for entry in read_archive(first)] == [compact(entry).as_dict() for entry in rows]
     write_archive(read_archive(first), second)
     assert first.read_bytes() == second.read_bytes()
-    kept = slimmed(replace(rows[0], ste=1 / 3, solve_s=1 / 3))
+    kept = compact(replace(rows[0], ste=1 / 3, solve_s=1 / 3))
     assert (kept.ste, kept.solve_s, kept.trace) == (0.3333333333, 0.333, ())
 
 
@@ -213,20 +201,20 @@ def test_rows_without_a_feasible_instance_make_no_page(tmp_path):
 def test_the_suite_spares_a_solver_what_is_too_large_and_asks_references_for_more():
     small = Suite("small", "", solvers=("equal", "full"), families=("paper",), clients=(2, 3), seeds=1)
     spared = plan(replace(small, largest={"full": 2}))
-    assert [(cell.solver, cell.clients) for cell in spared] == [("equal", 2), ("full", 2), ("equal", 3)]
+    assert [(job.solver, job.clients) for job in spared] == [("equal", 2), ("full", 2), ("equal", 3)]
     assert plan_reference(small) == []
     references = plan_reference(replace(small, reference_gap=1e-7, largest={"exact": 2}))
-    assert [(cell.solver, cell.clients, cell.asked_gap) for cell in references] == [
+    assert [(job.solver, job.clients, job.asked_gap) for job in references] == [
         ("exact", 2, 1e-7),
         ("exact", 3, 1e-7),
     ]
 
 
 def test_the_report_suite_has_every_solver_family_and_twenty_seeds():
-    cells = plan(suite("report"))
-    assert {cell.solver for cell in cells} == {info.name for info in solvers()}
-    assert {cell.clients for cell in cells if cell.solver == "exact"} == {5, 20, 100, 1000}
-    assert {cell.seed for cell in cells} >= set(range(20))
+    jobs = plan(suite("report"))
+    assert {job.solver for job in jobs} == {info.name for info in solvers()}
+    assert {job.clients for job in jobs if job.solver == "exact"} == {5, 20, 100, 1000}
+    assert {job.seed for job in jobs} >= set(range(20))
 
 
 def test_bench_writes_the_page_from_one_command(tmp_path, monkeypatch, capsys):

@@ -5,21 +5,17 @@ import math
 from dataclasses import replace
 
 import pytest
+from helpers.rows import benchmark_row
 from rich.console import Console
 
-from stsflora.benchmarks.report.metrics import Known, best_known
-from stsflora.benchmarks.report.plots import save_plots
-from stsflora.benchmarks.report.tables import (
-    gap_text,
-    markdown,
-    notes,
-    proof_sentence,
-    seconds_text,
-    share_text,
-    tables,
-)
+from stsflora.benchmarks.report.pictures import PICTURES, save_pictures
+from stsflora.benchmarks.report.report import report_text
+from stsflora.benchmarks.report.sentences import notes, proof_sentence
+from stsflora.benchmarks.report.standing import Judged, Known, best_known, judge
+from stsflora.benchmarks.report.tables import report_tables, summaries
+from stsflora.benchmarks.report.text_table import gap_text, seconds_text, share_text
 from stsflora.benchmarks.rows import Row
-from stsflora.benchmarks.suites import Suite
+from stsflora.benchmarks.suites.suite import Suite
 from stsflora.solver import MissingDependencyError
 
 SUITE = Suite(name="small", summary="For tests.", clients=(10, 100, 1000))
@@ -29,34 +25,22 @@ def rows() -> list[Row]:
     """Two solvers, two families, three sizes; one skip, one error, one infeasible instance."""
 
     def row(solver: str, family: str, clients: int, **changes) -> Row:
+        exact = solver == "exact"
         values = {
             "key": f"{solver}-{family}-{clients}",
             "instance": f"{family}-{clients}x8-s0",
             "fingerprint": f"{family}-{clients}",
-            "family": family,
-            "clients": clients,
-            "tokens": 8,
-            "seed": 0,
-            "solver": solver,
-            "options": {},
             "asked_gap": 1e-4,
-            "time_limit_s": 10.0,
             "versions": {"numpy": "2.0"},
-            "build_s": 0.1,
-            "solve_s": clients * (1e-5 if solver == "exact" else 2e-5),
-            "repeats": 1,
-            "ste": 100.0 if solver == "exact" else 75.0,
-            "bound": 100.001 if solver == "exact" else math.inf,
-            "gap": 1e-5 if solver == "exact" else math.inf,
-            "violation": 0.0,
-            "claimed_ste": math.nan,
-            "claimed_bound": 100.001 if solver == "exact" else math.inf,
-            "stop": "converged",
-            "quality": "optimal" if solver == "exact" else "feasible",
-            "message": "",
-            "trace": ((1e-4, 50.0, math.inf), (2e-4, 100.0 if solver == "exact" else 75.0, 100.001)),
+            "solve_s": clients * (1e-5 if exact else 2e-5),
+            "ste": 100.0 if exact else 75.0,
+            "bound": 100.001 if exact else math.inf,
+            "gap": 1e-5 if exact else math.inf,
+            "claimed_bound": 100.001 if exact else math.inf,
+            "quality": "optimal" if exact else "feasible",
+            "trace": ((1e-4, 50.0, math.inf), (2e-4, 100.0 if exact else 75.0, 100.001)),
         }
-        return Row(**(values | changes))
+        return benchmark_row(solver=solver, family=family, clients=clients, **(values | changes))
 
     none = {"ste": -math.inf, "quality": "none", "bound": math.inf, "gap": math.inf, "trace": ()}
     competing = [
@@ -73,13 +57,26 @@ def rows() -> list[Row]:
     ]
 
 
+def judged(rows: list[Row]) -> list[Judged]:
+    return judge(rows, best_known(rows))
+
+
 def test_the_report_holds_the_figures():
-    table = {line[0]: line[1:] for line in tables(rows(), best_known(rows()))[0].lines}
+    table = {line[0]: line[1:] for line in report_tables(judged(rows()))[0].lines}
     seconds = (0.0101**3 * 0.011**2 * 0.02**2) ** (1 / 7) - 0.01
     assert table["exact"] == ("7", "100 %", "100 %", "100 %", "0", "0", "1.0e-5", seconds_text(seconds))
     seconds = (0.0102**2 * 0.012**2 * 0.03**2 * 10.01) ** (1 / 7) - 0.01
     assert table["simple"] == ("7", "86 %", "100 %", "0 %", "25 %", "25 %", "–", seconds_text(seconds))
     assert table["absent"] == ("0", *["–"] * 7)
+
+
+def test_summaries_are_the_first_table_for_programs():
+    exact, simple, absent = summaries(judged(rows()))
+    assert (exact["label"], exact["runs"], exact["success"], exact["correct"]) == ("exact", 7, 1.0, 1.0)
+    assert (simple["success"], simple["errors"]) == (pytest.approx(6 / 7), 1)
+    assert (simple["median_shortfall"], simple["worst_shortfall"]) == (0.25, 0.25)
+    assert (absent["runs"], absent["skipped"]) == (0, 1)
+    assert math.isnan(absent["within_gap"])
 
 
 def test_skips_and_errors_are_listed_with_their_reasons():
@@ -100,7 +97,7 @@ def test_skips_and_errors_are_listed_with_their_reasons():
 
 
 def test_families_and_sizes_have_tables_of_their_own():
-    _, families, speed = tables(rows(), best_known(rows()))
+    _, families, speed = report_tables(judged(rows()))
     assert families.columns == ("family", "exact", "simple")
     assert families.lines == (("paper", "0", "25 %"), ("flat", "0", "25 %"))
     assert speed.lines[1] == ("100 clients", "1 ms", "2 ms")
@@ -109,13 +106,13 @@ def test_families_and_sizes_have_tables_of_their_own():
 
 def test_bounds_have_a_table_where_several_solvers_prove():
     proving = [replace(row, bound=110.0) if row.label == "simple" and row.feasible else row for row in rows()]
-    _, _, bounds, _ = tables(proving, best_known(proving))
+    _, _, bounds, _ = report_tables(judged(proving))
     assert bounds.columns == ("family", "exact", "simple")
     assert bounds.lines == (("paper", "1.0e-5", "10 %"), ("flat", "1.0e-5", "10 %"))
 
 
 def test_markdown_is_complete_and_its_tables_are_regular():
-    text = markdown(SUITE, rows(), best_known(rows()), ["convergence.png"])
+    text = report_text(SUITE, judged(rows()), best_known(rows()), ["convergence.png"])
     assert text.startswith("# Benchmark: small\n")
     assert "![convergence](convergence.png)" in text
     assert "- simple: error, 1 x: Broken | pipe" in text
@@ -130,7 +127,7 @@ def test_markdown_is_complete_and_its_tables_are_regular():
 def test_terminal_tables_fit_and_lose_nothing(width):
     console = Console(width=width)
     many = [replace(row, options={"engine": f"e{n}"}) for row in rows() for n in range(9)]
-    for table in tables(many, best_known(many)):
+    for table in report_tables(judged(many)):
         with console.capture() as captured:
             console.print(*table.rich(width), sep="\n")
         shown = captured.get()
@@ -191,15 +188,9 @@ def test_shares_are_percent():
 
 def test_all_pictures_are_drawn(tmp_path):
     pytest.importorskip("matplotlib")
-    names = save_plots(rows(), best_known(rows()), tmp_path)
+    names = save_pictures(judged(rows()), tmp_path)
     assert sorted(names) == sorted(entry.name for entry in tmp_path.iterdir())
-    assert set(names) == {
-        "distance_by_family.png",
-        "performance_profile.png",
-        "distance_against_time.png",
-        "convergence.png",
-        "time_against_clients.png",
-    }
+    assert names == [f"{name}.png" for name in PICTURES]
     for name in names:
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
         assert (tmp_path / name).stat().st_size < 200_000
@@ -208,8 +199,8 @@ def test_all_pictures_are_drawn(tmp_path):
 def test_what_rows_do_not_show_is_not_drawn(tmp_path):
     pytest.importorskip("matplotlib")
     nothing = [row for row in rows() if row.family == "hopeless"]
-    assert save_plots(nothing, best_known(nothing), tmp_path) == []
-    assert save_plots([], {}, tmp_path) == []
+    assert save_pictures(judged(nothing), tmp_path) == []
+    assert save_pictures([], tmp_path) == []
 
 
 def test_without_matplotlib_the_remedy_is_named(tmp_path, monkeypatch):
@@ -222,4 +213,4 @@ def test_without_matplotlib_the_remedy_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(MissingDependencyError, match=r'pip install "stsflora\[plot\]"'):
-        save_plots(rows(), best_known(rows()), tmp_path)
+        save_pictures(judged(rows()), tmp_path)

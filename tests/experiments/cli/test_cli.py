@@ -13,7 +13,7 @@ import pytest
 
 from stsflora.benchmarks.families import family
 from stsflora.benchmarks.rows import read_rows
-from stsflora.benchmarks.suites import suites
+from stsflora.benchmarks.suites.named import suites
 from stsflora.experiments.cli.main import main
 from stsflora.experiments.finetune.config import DEVICES, METHODS, PARTITIONS
 from stsflora.experiments.paper.settings import BACKBONES, DATASETS, SCHEMES, TARGETS
@@ -153,7 +153,7 @@ def test_an_allocation_that_breaks_limits_exits_with_1(call):
         (["bench", "--clients", "5,x"], "--clients 5,x; allowed: whole numbers"),
         (["bench", "--solvers", ","], "an empty list"),
         (["bench", "--clients", "0"], "clients"),
-        (["bench", "--jobs", "0"], "jobs = 0"),
+        (["bench", "--jobs", "0"], "jobs=0"),
         (["bench", "--solvers", "equal", "--jobs", "2", "--backend", "no_such"], "backend 'no_such'"),
         (["bench", "--override", "tokens"], "name=value"),
         (["finetune", "--methods", "sflora,magic"], "--methods 'magic'; allowed: local-lora, fed-lora"),

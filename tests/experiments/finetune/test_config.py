@@ -8,11 +8,11 @@ from dataclasses import fields, replace
 
 import pytest
 
-from stsflora.benchmarks.run import parse_solver
 from stsflora.experiments.finetune.config import Config
 from stsflora.experiments.finetune.run_records import FinishedRun
 from stsflora.experiments.setting import settings_of
 from stsflora.solver import OptionError
+from stsflora.solver.solver_text import parse_solver
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from stsflora.experiments.finetune.report import labels, results_table
 from stsflora.experiments.finetune.run_records import figures as final_figures
 from stsflora.experiments.finetune.train import CHECKPOINT, TrainingError, finetune, prepare
 from stsflora.experiments.finetune.uplink import decide
-from stsflora.models.vit.backbone import small_vit
+from stsflora.models.vit.backbone import DIGITS_VIT_FILE, small_vit
 from stsflora.solver import (
     Allocation,
     FileFormatError,
@@ -48,7 +48,7 @@ def cache(tmp_path_factory):
     """A cache with an untrained ViT: what is tested here does not depend on its skill."""
     folder = tmp_path_factory.mktemp("cache")
     torch.manual_seed(0)
-    save_file(small_vit().state_dict(), folder / "digits_vit.safetensors")
+    save_file(small_vit().state_dict(), folder / DIGITS_VIT_FILE)
     return folder
 
 
@@ -250,7 +250,7 @@ def test_a_broken_checkpoint_is_named(damage, tmp_path, cache):
 @pytest.mark.parametrize(
     ("changes", "error", "text"),
     [
-        ({"cut": 9}, OptionError, "cut = 9; allowed: 1 to 4 client blocks"),
+        ({"cut": 9}, OptionError, "cut=9; allowed: a whole number from 1 to 4"),
         ({"cut": 4}, OptionError, "no block on the server side of cut 4"),
         ({"clients": 5000}, OptionError, "5000 clients for 599 images"),
         ({"min_tokens": 37}, OptionError, "min_tokens = 37; allowed: 1 to 36 patches"),

@@ -32,7 +32,7 @@ from stsflora.experiments.flower import client_app, messages
 from stsflora.experiments.flower.grid_clients import GridClients
 from stsflora.experiments.flower.messages import BARE, Format, Grant, MessageError
 from stsflora.experiments.flower.settings import read_settings, run_configuration
-from stsflora.models.vit.backbone import small_vit
+from stsflora.models.vit.backbone import DIGITS_VIT_FILE, small_vit
 from stsflora.solver import OptionError
 
 APP = Path(client_app.__file__).parent
@@ -60,7 +60,7 @@ def cache(tmp_path, monkeypatch):
     folder = cache_folder()
     folder.mkdir()
     torch.manual_seed(0)
-    save_file(small_vit().state_dict(), folder / "digits_vit.safetensors")
+    save_file(small_vit().state_dict(), folder / DIGITS_VIT_FILE)
     return folder
 
 
@@ -174,6 +174,7 @@ def test_the_server_goes_on_from_its_checkpoint(tmp_path, cache):
 
 
 def test_the_frozen_half_runs_once_a_round_even_if_its_node_restarts_in_between(tmp_path, cache, monkeypatch):
+    awake_in_all_rounds(monkeypatch)  # in the first round all are asked, to learn who they are
     calls, original = [], client_app.run_half
     monkeypatch.setattr(client_app, "run_half", lambda *a: calls.append(a[1:]) or original(*a))
     plain, _ = over(MemoryGrid(QUICK), QUICK, tmp_path / "plain", cache)

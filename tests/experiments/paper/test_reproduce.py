@@ -40,7 +40,7 @@ from stsflora.experiments.paper.targets import TARGETS
 from stsflora.experiments.paper.targets import reproduce as make
 from stsflora.models.cell.device import Architecture, block_activation_bytes
 from stsflora.models.data import Images
-from stsflora.models.vit.backbone import small_vit
+from stsflora.models.vit.backbone import DIGITS_VIT_FILE, small_vit
 from stsflora.models.vit.memory import LivingTensors, client_step_peak
 from stsflora.solver import FileFormatError, OptionError, UnknownNameError
 
@@ -53,7 +53,7 @@ def cache(tmp_path, monkeypatch):
     folder = tmp_path / "cache" / "stsflora"
     folder.mkdir(parents=True)
     torch.manual_seed(0)
-    save_file(small_vit().state_dict(), folder / "digits_vit.safetensors")
+    save_file(small_vit().state_dict(), folder / DIGITS_VIT_FILE)
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder.parent))
     return folder
 
@@ -306,7 +306,7 @@ def test_a_whole_model_takes_more_than_its_half_and_a_frozen_half_least():
 
 
 def test_memory_of_what_is_not_there():
-    with pytest.raises(UnknownNameError, match="scheme 'both'"):
+    with pytest.raises(UnknownNameError, match="scheme='both'"):
         client_step_peak("both")
     with pytest.raises(OptionError, match="device 'tpu'"):
         client_step_peak("local", device="tpu")

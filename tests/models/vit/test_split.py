@@ -97,7 +97,8 @@ def test_prefix_tokens_and_grid():
 def test_a_cut_out_of_range_is_named(cut):
     with pytest.raises(OptionError) as caught:
         split(make("vit"), cut)
-    assert str(caught.value) == f"split: got cut = {cut!r}; allowed: 1 to 3 client blocks. Correct the cut."
+    allowed = "allowed: a whole number from 1 to 3. Choose the client's blocks."
+    assert str(caught.value) == f"split: got cut={cut!r}; {allowed}"
 
 
 def test_models_without_a_class_token_are_refused():

@@ -132,7 +132,7 @@ def test_wrong_counts_are_named(counts, text):
 
 def test_wrong_merge_and_scores_are_named():
     x, scores = draw()
-    with pytest.raises(OptionError, match="merge 'max'; allowed: attention, mean, tome, none"):
+    with pytest.raises(OptionError, match="merge='max'; allowed: attention or mean or tome or none"):
         tokens.select(x, scores, 3, merge="max")
     with pytest.raises(OptionError, match=r"scores of shape \(5, 11\); allowed: \(5, 12\)"):
         tokens.select(x, scores[:, 1:], 3)
@@ -197,7 +197,7 @@ def test_every_measure_gives_shares_of_one(vit, measure):
 def test_unknown_measure_and_foreign_blocks_are_named(vit):
     with reading(list(vit.blocks[:1])) as seen:
         vit(torch.zeros(1, 3, 16, 16))
-    with pytest.raises(OptionError, match="measure 'magic'; allowed: attention, value_norm"):
+    with pytest.raises(OptionError, match="measure='magic'; allowed: attention or value_norm"):
         token_scores("magic", seen, 1, (4, 4), generator())
     with (
         pytest.raises(OptionError, match="a Linear with attention of type NoneType"),

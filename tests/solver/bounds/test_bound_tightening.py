@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stsflora.benchmarks.families import family
 from stsflora.solver import Problem
-from stsflora.solver.bounds.bound_tightening import reach
+from stsflora.solver.bounds.bound_tightening import tighten
 from stsflora.solver.physics.demand import Demand
 
 
@@ -19,7 +19,7 @@ from stsflora.solver.physics.demand import Demand
 def test_nothing_better_lies_outside(problem: Problem, share: float) -> None:
     demand = Demand(problem)
     known = share * brute_force(problem)[0]
-    box = reach(demand, known)
+    box = tighten(demand, known)
     ranges = [range(int(fewest), problem.tokens + 1) for fewest in problem.min_tokens]
     for counts in itertools.product(*ranges):
         tokens = np.array(counts)
@@ -33,7 +33,7 @@ def test_nothing_better_lies_outside(problem: Problem, share: float) -> None:
 def test_tokens_that_no_deadline_allows_are_dropped() -> None:
     problem = family("deadline_tight", 1, 0)
     demand = Demand(problem)
-    box = reach(demand, demand.utility(problem.min_tokens).sum() / demand.least_round_s(problem.min_tokens))
+    box = tighten(demand, demand.utility(problem.min_tokens).sum() / demand.least_round_s(problem.min_tokens))
     most = int(box.most[0])
     assert most < problem.tokens
     assert np.isinf(demand.least_round_s(np.array([most + 1])))
@@ -43,4 +43,4 @@ def test_tokens_that_no_deadline_allows_are_dropped() -> None:
 
 def test_where_nothing_binds_the_problem_is_the_same() -> None:
     problem = family("paper", 3, 0, tokens=6, deadline_s=np.inf, max_energy_j=np.inf)
-    assert reach(Demand(problem), 1e-6).problem is problem
+    assert tighten(Demand(problem), 1e-6).problem is problem

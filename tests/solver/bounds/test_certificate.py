@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from stsflora.benchmarks.families import families, family
 from stsflora.solver import Problem
-from stsflora.solver.bounds.affine_bound import Planes, bound_everywhere
+from stsflora.solver.bounds.affine_bound import AffineBound, bound_everywhere
 from stsflora.solver.bounds.certificate import Certificate
-from stsflora.solver.bounds.clearing_price import clear
+from stsflora.solver.bounds.clearing_price import replies_around_budget
 from stsflora.solver.bounds.knapsack import surviving_tokens, winners
 from stsflora.solver.physics.demand import Demand
 from stsflora.solver.physics.kernel_choice import select_kernel
@@ -44,13 +44,15 @@ def test_interval_bounds_cover_the_lagrangian_between(seed: int) -> None:
     price = float(typical * 10 ** rng.uniform(-3, 2))
     low_s = least_s * (1 + 10 ** rng.uniform(-6, 1))
     high_s = low_s * (1 + 10 ** rng.uniform(-4, 1))
-    low = certificate.read(low_s, price, problem.min_tokens)
-    high = certificate.read(high_s, price, problem.min_tokens)
+    low = certificate.best_replies(low_s, price, problem.min_tokens)
+    high = certificate.best_replies(high_s, price, problem.min_tokens)
     bounds = [certificate.bound(low, high, anchor, certificate.tangent(anchor)) for anchor in (low, high)]
     if high_s <= certificate.concave_until_s:
-        bounds.append(certificate.planes(low, certificate.tangent(low)).bound(high_s))
-        bounds.append(certificate.planes(high, certificate.tangent(high)).bound(low_s))
-    between = [certificate.read(float(t), price, low.choice.tokens) for t in np.linspace(low_s, high_s, 25)]
+        bounds.append(certificate.affine_bound(low, certificate.tangent(low)).bound(high_s))
+        bounds.append(certificate.affine_bound(high, certificate.tangent(high)).bound(low_s))
+    between = [
+        certificate.best_replies(float(t), price, low.choice.tokens) for t in np.linspace(low_s, high_s, 25)
+    ]
     highest = max(certificate.lagrangian(reading) / reading.round_s for reading in between)
     assert min(bounds) >= highest * (1 - 1e-12)
 
@@ -66,13 +68,13 @@ def touchable(seed: int, kernel: str) -> tuple[Certificate, np.random.Generator,
             return certificate, rng, least_s
 
 
-def random_planes(certificate: Certificate, rng: np.random.Generator, least_s: float) -> Planes:
+def random_planes(certificate: Certificate, rng: np.random.Generator, least_s: float) -> AffineBound:
     """Of a reading at up to twice the least round time, at a price up to a hundred times too low or high."""
     problem = certificate.problem
     typical = certificate.demand.utility(problem.min_tokens).sum() / (problem.bandwidth_hz * least_s)
     price = float(typical * 10 ** rng.uniform(-2, 2))
     guess = rng.integers(-3, problem.tokens + 5, problem.clients)
-    return certificate.touch(least_s * (1 + 10 ** rng.uniform(-6, 0)), price, guess)[1]
+    return certificate.tangent_bound(least_s * (1 + 10 ** rng.uniform(-6, 0)), price, guess)[1]
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -85,7 +87,7 @@ def test_planes_hold_at_all_round_times_and_beyond_deadlines(kernel: str, seed: 
     everywhere = bound_everywhere(one, other)
     for other_s in least_s * (1 + 10 ** rng.uniform(-3, 2, 10)):
         price = float(10 ** rng.uniform(-3, 3) * one.slope / problem.bandwidth_hz)
-        there = certificate.read(float(other_s), price, problem.min_tokens)
+        there = certificate.best_replies(float(other_s), price, problem.min_tokens)
         assert everywhere >= certificate.demand.utility(problem.min_tokens).sum() / other_s
         if there.need_hz <= problem.bandwidth_hz:
             attention = float(certificate.demand.utility(there.choice.tokens).sum())
@@ -107,13 +109,15 @@ def test_two_planes_bound_the_optimum(kernel: str, seed: int) -> None:
 
 @settings(max_examples=100)
 @given(seed=st.integers(0, 2**32 - 1))
-def test_a_cleared_market_is_just_within_the_budget(seed: int) -> None:
+def test_the_clearing_price_is_just_within_the_budget(seed: int) -> None:
     rng = np.random.default_rng(seed)
     problem = feasible_problem(rng, int(rng.integers(1, 8)), int(rng.integers(1, 30)))
     demand = Demand(problem)
     certificate = Certificate(demand)
     round_s = demand.least_round_s(problem.min_tokens) * (1 + 10 ** rng.uniform(-3, 1))
-    within, beyond = clear(certificate, round_s, 10 ** rng.uniform(-9, 3), problem.min_tokens, 1e-9)
+    within, beyond = replies_around_budget(
+        certificate, round_s, 10 ** rng.uniform(-9, 3), problem.min_tokens, 1e-9
+    )
     assert within.need_hz <= problem.bandwidth_hz * (1 + 1e-12)
     slot = demand.slot_s(round_s)
     useful = np.maximum(np.count_nonzero(problem.importance, axis=1), problem.min_tokens)
@@ -146,8 +150,8 @@ def test_no_winner_is_missing_from_the_list(seed: int) -> None:
     low_s = min(t for t, _, _ in scored) * (1 + 1e-9)
     high_s = low_s * (1 + 10 ** rng.uniform(-2, 1))
     price = target / problem.bandwidth_hz * float(10 ** rng.uniform(-1, 1))
-    low = certificate.read(low_s, price, problem.min_tokens)
-    high = certificate.read(high_s, price, problem.min_tokens)
+    low = certificate.best_replies(low_s, price, problem.min_tokens)
+    high = certificate.best_replies(high_s, price, problem.min_tokens)
     bound = certificate.bound(low, high, low, certificate.tangent(low))
     listed = surviving_tokens(certificate, low, high, max(bound - target, 0.0) * high_s, 10_000)
     assert listed is not None

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stsflora.benchmarks.families import family
-from stsflora.solver.bounds.bound_tightening import reach
+from stsflora.solver.bounds.bound_tightening import tighten
 from stsflora.solver.bounds.certificate import Certificate
-from stsflora.solver.bounds.intervals import MOST_SPLITS, Cover
+from stsflora.solver.bounds.price_cover import MOST_SPLITS, PriceCover
 from stsflora.solver.physics.demand import Demand
-from stsflora.solver.primal.incumbent import incumbent, own_price
+from stsflora.solver.primal.incumbent import fastest_point, shadow_price
 
 
 def never() -> bool:
@@ -28,19 +28,19 @@ def test_no_price_gives_a_bound_below_the_optimum(seed: int) -> None:
     demand = Demand(problem)
     best, counts = brute_force(problem)
     known = rng.uniform(0.3, 1.0) * best
-    box = reach(demand, known)
+    box = tighten(demand, known)
     certificate = Certificate(Demand(box.problem))
-    cover = Cover(certificate, box.low_s, box.high_s, box.low_s)
-    point = incumbent(demand, np.array(counts))
+    cover = PriceCover(certificate, box.low_s, box.high_s, box.low_s)
+    point = fastest_point(demand, np.array(counts))
     assert point is not None
-    own = own_price(certificate, point)
+    own = shadow_price(certificate, point)
     own = own if math.isfinite(own) else best / problem.bandwidth_hz
     found = known
     for price in own * 10.0 ** rng.uniform(-2, 2, 3):
         cover.tighten(float(price), known, problem.min_tokens, never)
         assert cover.bound >= best * (1 - 1e-9)
     for tokens in cover.list_winners(float(own), known, problem.min_tokens):
-        winner = incumbent(demand, tokens)
+        winner = fastest_point(demand, tokens)
         assert winner is not None
         found = max(found, winner.ste)
     assert max(cover.bound, found) >= best * (1 - 1e-9)
@@ -50,15 +50,15 @@ def test_the_optimum_and_its_price_close_the_cover() -> None:
     problem = family("paper", 3, 0, tokens=8)
     demand = Demand(problem)
     best, counts = brute_force(problem)
-    point = incumbent(demand, np.array(counts))
+    point = fastest_point(demand, np.array(counts))
     assert point is not None
     certificate = Certificate(demand)
-    box = reach(demand, best)
-    cover = Cover(certificate, box.low_s, box.high_s, point.round_s)
+    box = tighten(demand, best)
+    cover = PriceCover(certificate, box.low_s, box.high_s, point.round_s)
     assert cover.bound == math.inf
     assert cover.worst.peak_s == point.round_s
     assert cover.contains(point.round_s)
-    cover.tighten(own_price(certificate, point), 1.05 * best, point.tokens, never)
+    cover.tighten(shadow_price(certificate, point), 1.05 * best, point.tokens, never)
     assert not cover.open
     assert best <= cover.bound <= 1.05 * best
 
@@ -66,29 +66,29 @@ def test_the_optimum_and_its_price_close_the_cover() -> None:
 def test_listing_closes_what_no_price_does() -> None:
     problem = family("deadline_tight", 2, 0)
     demand = Demand(problem)
-    start = incumbent(demand, problem.min_tokens)
+    start = fastest_point(demand, problem.min_tokens)
     assert start is not None
-    box = reach(demand, start.ste)
+    box = tighten(demand, start.ste)
     certificate = Certificate(demand)
-    cover = Cover(certificate, box.low_s, box.high_s, start.round_s)
-    price = own_price(certificate, start)
+    cover = PriceCover(certificate, box.low_s, box.high_s, start.round_s)
+    price = shadow_price(certificate, start)
     winners = cover.list_winners(price, start.ste * (1 + 1e-9), start.tokens)
     assert winners
     assert not cover.open
-    stes = [point.ste for tokens in winners if (point := incumbent(demand, tokens)) is not None]
+    stes = [point.ste for tokens in winners if (point := fastest_point(demand, tokens)) is not None]
     assert min(stes) > start.ste
 
 
 def test_expiry_and_a_useless_price_leave_intervals_open() -> None:
     problem = family("paper", 3, 0)
     demand = Demand(problem)
-    start = incumbent(demand, problem.min_tokens)
+    start = fastest_point(demand, problem.min_tokens)
     assert start is not None
-    box = reach(demand, start.ste)
-    cover = Cover(Certificate(demand), box.low_s, box.high_s, start.round_s)
+    box = tighten(demand, start.ste)
+    cover = PriceCover(Certificate(demand), box.low_s, box.high_s, start.round_s)
     cover.tighten(1e-9, start.ste, start.tokens, lambda: True)
     assert 1 <= len(cover.open) <= 2
     assert cover.bound < math.inf
     cover.tighten(1e-9, start.ste, start.tokens, never)
     assert cover.open
-    assert cover.readings <= 2 * MOST_SPLITS
+    assert cover.evaluations <= 2 * MOST_SPLITS

@@ -46,7 +46,7 @@ def test_every_family_is_certified(name: str, engine: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["clarabel", "ecos"])
 @pytest.mark.parametrize("clients", [1, 5, 20, 50, 100, 200])
-def test_all_sizes_are_certified_without_stand_ins(clients: int, engine: str) -> None:
+def test_all_sizes_are_certified_without_fallbacks(clients: int, engine: str) -> None:
     for name in FEASIBLE:
         result = solve(family(name, clients, 0), "relaxed", engine=engine)
         assert (result.gap <= 1e-4, result.message) == (True, ""), name
@@ -74,7 +74,7 @@ def test_the_two_formulations_and_the_forms_agree() -> None:
     ]
     assert max(result.ste for result in results) <= min(result.bound for result in results)
     assert max(result.gap for result in results) <= 1e-4
-    assert [result.stats["stand_ins"] for result in results] == [()] * 6
+    assert [result.stats["fallbacks"] for result in results] == [()] * 6
     claims = [result.stats["relaxation_ste"] for result in results]
     assert claims[1::2] == [None] * 3
     np.testing.assert_allclose(claims[::2], claims[0], rtol=1e-4)
@@ -86,7 +86,7 @@ def test_a_smaller_gap_is_honoured() -> None:
     assert result.quality is Quality.OPTIMAL
 
 
-def test_an_engine_that_fails_is_named_with_its_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_fails_is_named_with_its_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = ConvexProgram.solve
 
     def refuse(self: ConvexProgram, *arguments: Any) -> Solution | str:
@@ -99,7 +99,7 @@ def test_an_engine_that_fails_is_named_with_its_stand_in(monkeypatch: pytest.Mon
         "clarabel (cone) failed or was inaccurate; clarabel (cuts), then highs (cuts) took over."
     )
     assert result.stats["engine"] == "clarabel"
-    assert result.stats["stand_ins"] == ("clarabel (cuts)", "highs (cuts)")
+    assert result.stats["fallbacks"] == ("clarabel (cuts)", "highs (cuts)")
     assert "no point, infeasible" in result.stats["statuses"]
 
 

@@ -57,7 +57,7 @@ def test_one_pass_gives_what_the_arrays_give(seed: int) -> None:
     typical = plain.utility(problem.min_tokens).sum() / (problem.bandwidth_hz * least_s)
     price, guess = float(typical * 10 ** rng.uniform(-3, 2)), rng.integers(-3, 50, problem.clients)
     (one_tokens, one_planes), (other_tokens, other_planes) = (
-        each.touch(round_s, price, guess) for each in (certificate, compiled)
+        each.tangent_bound(round_s, price, guess) for each in (certificate, compiled)
     )
     np.testing.assert_array_equal(one_tokens, other_tokens)
     assert one_planes.round_s == other_planes.round_s == round_s
@@ -91,7 +91,7 @@ def test_the_choice_beats_every_other_count(name: str, seed: int) -> None:
 def test_auto_takes_the_arrays_of_numpy_for_many_clients() -> None:
     many = select_kernel("auto", NUMBA_PAYS + 1)
     assert (many.area, many.choose) == (NUMPY_KERNEL.area, NUMPY_KERNEL.choose)
-    assert (many.touch is None) == (find_spec("numba") is None)
+    assert (many.tangent_sums is None) == (find_spec("numba") is None)
 
 
 def test_a_wrong_name_is_refused() -> None:

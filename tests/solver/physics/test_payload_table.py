@@ -41,7 +41,7 @@ from stsflora.solver.feasibility import diagnose
 from stsflora.solver.physics.demand import Demand
 from stsflora.solver.physics.uplink import rate_bps
 from stsflora.solver.primal.blocks import largest_tokens, token_block
-from stsflora.solver.primal.incumbent import incumbent, own_price
+from stsflora.solver.primal.incumbent import fastest_point, shadow_price
 from stsflora.solver.primal.initial_points import start
 from stsflora.solver.tolerances import BOUND_CONTRADICTION, FEASIBILITY, OPTIMALITY
 
@@ -236,16 +236,18 @@ def test_interval_bounds_cover_the_lagrangian_between(seed: int) -> None:
     rng = np.random.default_rng(seed)
     problem = feasible_table_problem(rng, int(rng.integers(1, 6)), int(rng.integers(1, 12)))
     certificate = Certificate(Demand(problem))
-    point = incumbent(certificate.demand, rng.integers(problem.min_tokens, problem.tokens, endpoint=True))
+    point = fastest_point(certificate.demand, rng.integers(problem.min_tokens, problem.tokens, endpoint=True))
     if point is None or point.slope_hz_per_s == 0:
         return
-    price, low_s = own_price(certificate, point), point.round_s / (1 + 10 ** rng.uniform(-3, 0.3))
+    price, low_s = shadow_price(certificate, point), point.round_s / (1 + 10 ** rng.uniform(-3, 0.3))
     low_s = max(low_s, float(problem.overhead_s.max()) * (1 + 1e-9))
     high_s = point.round_s * (1 + 10 ** rng.uniform(-3, 0.3))
-    low = certificate.read(low_s, price, problem.min_tokens)
-    high = certificate.read(high_s, price, problem.min_tokens)
+    low = certificate.best_replies(low_s, price, problem.min_tokens)
+    high = certificate.best_replies(high_s, price, problem.min_tokens)
     bounds = [certificate.bound(low, high, anchor, certificate.tangent(anchor)) for anchor in (low, high)]
-    between = [certificate.read(float(t), price, low.choice.tokens) for t in np.linspace(low_s, high_s, 40)]
+    between = [
+        certificate.best_replies(float(t), price, low.choice.tokens) for t in np.linspace(low_s, high_s, 40)
+    ]
     highest = max(certificate.lagrangian(reading) / reading.round_s for reading in between)
     assert min(bounds) >= highest * (1 - 1e-12)
 
@@ -260,7 +262,7 @@ def test_a_lagrangian_bounds_what_highs_finds(seed: int) -> None:
     round_s = certificate.demand.least_round_s(problem.min_tokens) * (1 + 10 ** rng.uniform(-3, 1))
     attention = knapsack(problem, round_s)
     for price in attention / (problem.bandwidth_hz * round_s) * 10 ** rng.uniform(-2, 2, 5):
-        reading = certificate.read(round_s, float(price), problem.min_tokens)
+        reading = certificate.best_replies(round_s, float(price), problem.min_tokens)
         assert certificate.lagrangian(reading) >= attention * (1 - 1e-8)
 
 
@@ -277,8 +279,8 @@ def test_no_vector_within_the_slack_is_missing_from_the_list(seed: int) -> None:
     demand = Demand(problem)
     certificate = Certificate(demand)
     price = float(demand.most_retained / (problem.bandwidth_hz * low_s) * 10 ** rng.uniform(-2, 1))
-    low = certificate.read(low_s, price, problem.min_tokens)
-    high = certificate.read(high_s, price, problem.min_tokens)
+    low = certificate.best_replies(low_s, price, problem.min_tokens)
+    high = certificate.best_replies(high_s, price, problem.min_tokens)
     slack = demand.most_retained * 10 ** rng.uniform(-4, 0)
     listed = surviving_tokens(certificate, low, high, slack, 10_000)
     assert listed is not None
@@ -287,7 +289,7 @@ def test_no_vector_within_the_slack_is_missing_from_the_list(seed: int) -> None:
     deadlines = problem.overhead_s + problem.deadline_s
     inside = deadlines[(low_s < deadlines) & (deadlines < high_s)]
     for round_s in [*np.geomspace(low_s, high_s, 6), *inside]:
-        best = certificate.read(float(round_s), price, problem.min_tokens).value
+        best = certificate.best_replies(float(round_s), price, problem.min_tokens).value
         for tokens in vectors:
             need = demand.bandwidth_hz(np.array(tokens), float(round_s))
             if need.sum() <= problem.bandwidth_hz:
@@ -303,7 +305,7 @@ def test_winners_are_those_that_beat_the_target(seed: int) -> None:
     problem = feasible_table_problem(rng, 2, 5)
     demand = Demand(problem)
     vectors = np.array(list(itertools.product(*(range(int(fewest), 6) for fewest in problem.min_tokens))))
-    points = [incumbent(demand, tokens) for tokens in vectors]
+    points = [fastest_point(demand, tokens) for tokens in vectors]
     ste = np.array([0.0 if point is None else point.ste for point in points])
     target = float(rng.choice(ste[ste > 0]))
     won = winners(demand, vectors, target)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stsflora.solver import evaluate
-from stsflora.solver.primal.initial_points import STARTS, settle, start
+from stsflora.solver.primal.initial_points import STARTS, repair, start
 
 
 @settings(max_examples=200)
@@ -61,7 +61,7 @@ def test_tokens_are_cut_to_what_energy_and_deadline_allow() -> None:
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 def test_a_wanted_point_is_settled(scale: float) -> None:
     problem = small_problem()
-    point, replaced = settle(
+    point, replaced = repair(
         problem, np.array([0, 9, 2]), np.array([1.0, 2.0, 3.0]) * 1e5 * scale, np.full(3, 0.1 * scale)
     )
     assert not replaced
@@ -72,6 +72,6 @@ def test_a_wanted_point_is_settled(scale: float) -> None:
 
 def test_silence_is_no_start() -> None:
     problem = small_problem()
-    point, replaced = settle(problem, problem.min_tokens, np.zeros(3), np.zeros(3))
+    point, replaced = repair(problem, problem.min_tokens, np.zeros(3), np.zeros(3))
     assert replaced
     assert evaluate(problem, point).feasible

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from stsflora.solver import Problem
 from stsflora.solver.physics.demand import Demand
-from stsflora.solver.primal.incumbent import incumbent
+from stsflora.solver.primal.incumbent import fastest_point
 from stsflora.solver.primal.rounding import best_common_tokens, improve, round_and_improve
 
 
@@ -43,7 +43,7 @@ def test_any_fractional_point_becomes_feasible(seed: int) -> None:
 @given(feasible_problems(clients=3, tokens=6))
 def test_no_single_exchange_is_left_to_gain(problem: Problem) -> None:
     demand = Demand(problem)
-    start = incumbent(demand, problem.min_tokens)
+    start = fastest_point(demand, problem.min_tokens)
     assert start is not None
     point = improve(demand, start, all_tokens(problem))
     assert start.ste <= point.ste <= brute_force(problem)[0] * (1 + 1e-12)
@@ -52,5 +52,5 @@ def test_no_single_exchange_is_left_to_gain(problem: Problem) -> None:
             tokens = point.tokens.copy()
             tokens[client] += step
             if problem.min_tokens[client] <= tokens[client] <= problem.tokens:
-                neighbour = incumbent(demand, tokens)
+                neighbour = fastest_point(demand, tokens)
                 assert neighbour is None or neighbour.ste <= point.ste * (1 + 1e-12)

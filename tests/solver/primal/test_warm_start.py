@@ -1,4 +1,4 @@
-"""Warm starts: the same optimum from a few readings, and the whole proof whatever the start says."""
+"""Warm starts: the same optimum from a few evaluations, and the whole proof whatever the start says."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from stsflora.benchmarks.families import fading_sequence, families, family
 from stsflora.solver import Allocation, AllocationError, Problem, Quality, Request, Result, solve
 from stsflora.solver.bounds.certificate import Certificate
 from stsflora.solver.physics.demand import Demand
-from stsflora.solver.primal.warm_start import follow
+from stsflora.solver.primal.incumbent import Point
+from stsflora.solver.primal.warm_start import reoptimise
 from stsflora.solver.tolerances import FEASIBILITY
 
 KERNELS = ["numpy", *(["numba"] if find_spec("numba") else [])]
@@ -26,8 +27,8 @@ FEASIBLE = [name for name in families() if name != "infeasible"]
 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("clients", [20, 100])
-def test_a_few_readings_prove_a_slightly_changed_round(kernel: str, clients: int) -> None:
-    followed, earlier = 0, None
+def test_a_few_evaluations_prove_a_slightly_changed_round(kernel: str, clients: int) -> None:
+    reoptimised, earlier = 0, None
     for problem in fading_sequence(clients, 8, 0, 0.999):
         cold = solve(problem, kernel=kernel)
         warm = solve(problem, start=earlier, kernel=kernel)
@@ -35,12 +36,12 @@ def test_a_few_readings_prove_a_slightly_changed_round(kernel: str, clients: int
         assert warm.gap <= 1e-4
         assert warm.ste >= cold.ste * (1 - 1e-4)
         assert cold.ste <= warm.bound
-        followed += warm.stats["followed"]
-        if warm.stats["followed"]:
-            assert (warm.stats["strides"], warm.stats["nodes"]) == (0, 0)
+        reoptimised += warm.stats["reoptimised"]
+        if warm.stats["reoptimised"]:
+            assert (warm.stats["intervals"], warm.stats["nodes"]) == (0, 0)
         earlier = warm
-    assert followed >= 6
-    assert not solve(problem, kernel=kernel).stats["followed"]
+    assert reoptimised >= 6
+    assert not solve(problem, kernel=kernel).stats["reoptimised"]
 
 
 @pytest.mark.parametrize("name", FEASIBLE)
@@ -139,10 +140,11 @@ def test_a_start_of_another_size_is_refused() -> None:
         solve(family("paper", 6, 0), start=solve(family("paper", 5, 0)))
 
 
-def test_follow_gives_up_where_its_planes_do_not_hold() -> None:
+def test_reoptimise_gives_up_where_its_affine_bound_does_not_hold() -> None:
     problem = replace(family("paper", 5, 0), overhead_s=np.arange(5.0))
     certificate = Certificate(Demand(problem))
-    assert follow(certificate, problem.min_tokens, 10.0, 1e-5, Request()) == (None, math.inf)
+    near = Point(problem.min_tokens, 10.0, 1.0, -1.0)
+    assert reoptimise(certificate, near, Request()) == (None, math.inf)
 
 
 def test_a_time_limit_ends_a_warm_start_too() -> None:
@@ -167,5 +169,5 @@ def test_joined_problem_keeps_the_warm_optimum_of_its_parts() -> None:
         for value in (result.allocation.tokens, result.allocation.bandwidth_hz, result.allocation.power_w)
     )
     warm = solve(whole, start=Allocation(tokens, bandwidth, power))
-    assert warm.stats["followed"]
+    assert warm.stats["reoptimised"]
     assert warm.ste == pytest.approx(2 * result.ste, rel=1e-4)

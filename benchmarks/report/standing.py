@@ -1,0 +1,290 @@
+"""How solvers stand: every row judged by what all rows know of its instance. Pure functions."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Final, NamedTuple, TypeVar
+
+import numpy as np
+
+from ...solver import Quality, Stop
+from ...solver.tolerances import CLAIM, FEASIBILITY
+from ..rows import Row
+
+Key = TypeVar("Key", bound=Hashable)
+
+CLOSE: Final = 1e-4
+"""A run is close when its STE is this close to the best known, relatively."""
+
+TIME_SHIFT_S: Final = 0.01
+"""Shift of the geometric mean of times: differences far below it do not matter."""
+
+
+class Known(NamedTuple):
+    """What all rows together know of one instance.
+
+    Attributes:
+        ste: best STE of an accepted allocation, 1/s; -inf when none was found.
+        bound: least proved upper bound, 1/s; inf when none was.
+        infeasible: some solver proved infeasibility and none found an accepted allocation.
+    """
+
+    ste: float = -math.inf
+    bound: float = math.inf
+    infeasible: bool = False
+
+    @property
+    def gap(self) -> float:
+        """Bound over STE - 1, inf unless both are known; negative where they contradict each other."""
+        return self.bound / self.ste - 1.0 if self.ste > 0 else math.inf
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A row beside what is known of its instance.
+
+    Attributes:
+        row: a run or a skip.
+        known: of its instance.
+    """
+
+    row: Row
+    known: Known
+
+    @property
+    def competes(self) -> bool:
+        """Whether the solver ran, on an instance that has a known STE > 0."""
+        return not self.row.skipped and self.known.ste > 0
+
+    @property
+    def below(self) -> float:
+        """How far below the best known STE it ended, 1 - STE / best; 1 without an accepted allocation."""
+        return 1.0 - self.row.ste / self.known.ste if self.row.feasible else 1.0
+
+    @property
+    def above(self) -> float:
+        """How far above the best known STE the proved bound is, bound / best - 1; inf without a bound."""
+        return self.row.bound / self.known.ste - 1.0
+
+    @property
+    def close(self) -> bool:
+        """Whether the answer is within `CLOSE` of the best known STE."""
+        return self.row.feasible and self.below <= CLOSE
+
+    @property
+    def within_gap(self) -> bool:
+        """Whether the answer is as good as asked: within the asked gap of the best known STE."""
+        return self.row.feasible and self.below <= max(self.row.asked_gap, FEASIBILITY)
+
+    @property
+    def limited(self) -> bool:
+        """Whether a limit of time or iterations ended the run."""
+        return self.row.stop in {Stop.TIME_LIMIT, Stop.ITERATION_LIMIT}
+
+    @property
+    def success(self) -> bool:
+        """Whether the evaluator accepts the allocation, or there is none and the solver said so."""
+        return self.row.feasible or (self.row.stop == Stop.INFEASIBLE and self.known.infeasible)
+
+    @property
+    def correct(self) -> bool:
+        """Whether what the solver claims agrees with what is known.
+
+        Its own STE is the evaluated one, its bound is not below an accepted STE (both within tolerances), and
+        it says infeasible only where no allocation was accepted. Saying that it failed is correct.
+        """
+        row = self.row
+        claim = math.isnan(row.claimed_ste) or abs(row.claimed_ste - row.ste) <= CLAIM * abs(row.ste)
+        # An accepted allocation may exceed limits by FEASIBILITY, and its STE the optimum likewise.
+        bound = row.claimed_bound >= self.known.ste * (1 - FEASIBILITY)
+        return claim and bound and (row.stop != Stop.INFEASIBLE or self.known.infeasible)
+
+    @property
+    def counted_s(self) -> float:
+        """The time of the run, s; the time limit where it had no success."""
+        return self.row.solve_s if self.success else self.row.time_limit_s
+
+
+class Spread(NamedTuple):
+    """Median and largest of some figures; nan of none."""
+
+    median: float
+    worst: float
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a group of rows stands; counts are of the rows that ran, distances are relative.
+
+    Attributes:
+        runs: rows that ran.
+        skipped: rows that could not run here.
+        errors: ended in an error.
+        limited: ended by a limit of time or iterations.
+        feasible: with an accepted allocation.
+        proved: with a proof of the asked gap by the solver itself.
+        success: with an accepted allocation, or a right verdict of infeasibility.
+        correct: whose claims (STE, bound, infeasibility) agree with the check.
+        solvable: on instances that are not known to be infeasible.
+        within_gap: as close to the best known STE as asked.
+        close: within `CLOSE` of it.
+        below: distance below the best known STE, where there is one; 1 without an accepted allocation.
+        accepted_below: the same over accepted allocations.
+        median_above: median distance of finite bounds above the best known STE; nan without any.
+        median_proved_gap: median of the proved gaps of accepted allocations; inf without any.
+        seconds: time, s, whatever the outcome.
+        mean_s: shifted geometric mean of the times, s; a run without success counts as the time limit.
+    """
+
+    runs: int
+    skipped: int
+    errors: int
+    limited: int
+    feasible: int
+    proved: int
+    success: int
+    correct: int
+    solvable: int
+    within_gap: int
+    close: int
+    below: Spread
+    accepted_below: Spread
+    median_above: float
+    median_proved_gap: float
+    seconds: Spread
+    mean_s: float
+
+
+def best_known(rows: Iterable[Row]) -> dict[str, Known]:
+    """What is known of each instance, by fingerprint; skipped rows know nothing."""
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.fingerprint and not row.skipped:
+            groups[row.fingerprint].append(row)
+    return {
+        fingerprint: Known(
+            ste=max((row.ste for row in group if row.feasible), default=-math.inf),
+            bound=min((row.bound for row in group), default=math.inf),
+            infeasible=any(row.stop == Stop.INFEASIBLE for row in group)
+            and not any(row.feasible for row in group),
+        )
+        for fingerprint, group in groups.items()
+    }
+
+
+def comparable(rows: Sequence[Row], others: Iterable[Row]) -> list[Row]:
+    """Rows among `others` on the instances of `rows`, made by the same version of the toolkit."""
+    here = {(row.fingerprint, row.versions.get("stsflora")) for row in rows if row.fingerprint}
+    return [row for row in others if (row.fingerprint, row.versions.get("stsflora")) in here]
+
+
+def judge(rows: Iterable[Row], known: Mapping[str, Known]) -> list[Judged]:
+    """Every row beside what is known of its instance, from `best_known`."""
+    return [Judged(row, known.get(row.fingerprint, Known())) for row in rows]
+
+
+def grouped(judged: Iterable[Judged], group: Callable[[Judged], Key]) -> dict[Key, list[Judged]]:
+    """Rows by the value of `group`, in the order of first appearance."""
+    groups: dict[Key, list[Judged]] = defaultdict(list)
+    for entry in judged:
+        groups[group(entry)].append(entry)
+    return dict(groups)
+
+
+def label_of(entry: Judged) -> str:
+    """Solver with options."""
+    return entry.row.label
+
+
+def by_label(judged: Iterable[Judged]) -> dict[str, list[Judged]]:
+    """Rows by solver with options, in the order of first appearance."""
+    return grouped(judged, label_of)
+
+
+def standings(judged: Iterable[Judged], group: Callable[[Judged], Key]) -> dict[Key, Standing]:
+    """How every group of rows stands, in the order of first appearance."""
+    return {key: standing(entries) for key, entries in grouped(judged, group).items()}
+
+
+def standing(judged: Sequence[Judged]) -> Standing:
+    """How these rows stand."""
+    ran = [entry for entry in judged if not entry.row.skipped]
+    accepted = [entry for entry in ran if entry.row.feasible]
+    competing = [entry for entry in ran if entry.competes]
+    bounded = [entry.above for entry in competing if math.isfinite(entry.row.bound)]
+    return Standing(
+        runs=len(ran),
+        skipped=len(judged) - len(ran),
+        errors=sum(entry.row.stop == Stop.ERROR for entry in ran),
+        limited=sum(entry.limited for entry in ran),
+        feasible=len(accepted),
+        proved=sum(entry.row.quality == Quality.OPTIMAL for entry in ran),
+        success=sum(entry.success for entry in ran),
+        correct=sum(entry.correct for entry in ran),
+        solvable=sum(not entry.known.infeasible for entry in ran),
+        within_gap=sum(entry.within_gap for entry in accepted),
+        close=sum(entry.close for entry in accepted),
+        below=_spread([entry.below for entry in competing]),
+        accepted_below=_spread([entry.below for entry in accepted]),
+        median_above=_spread(bounded).median,
+        median_proved_gap=median(entry.row.gap for entry in accepted) if accepted else math.inf,
+        seconds=_spread([entry.row.solve_s for entry in ran]),
+        mean_s=shifted_geometric_mean([entry.counted_s for entry in ran]),
+    )
+
+
+def best_first(judged: Iterable[Judged]) -> list[Judged]:
+    """The rows that compete, by solver: the share that is close, the median distance, the median time."""
+    competing = [entry for entry in judged if entry.competes]
+    rank = {
+        label: (-group.close / group.runs, group.below.median, group.seconds.median)
+        for label, group in standings(competing, label_of).items()
+    }
+    return sorted(competing, key=lambda entry: rank[entry.row.label])
+
+
+def shifted_geometric_mean(values: Sequence[float], shift: float = TIME_SHIFT_S) -> float:
+    """The mean exp(mean(log(v + shift))) - shift of values >= 0; nan of none."""
+    if not values:
+        return math.nan
+    return math.exp(math.fsum(math.log(value + shift) for value in values) / len(values)) - shift
+
+
+def growth_exponent(seconds: Mapping[int, float]) -> float:
+    """Least-squares slope of log time over log clients; 1 is linear growth, nan for fewer than two sizes."""
+    if len(seconds) < 2:
+        return math.nan
+    sizes, times = np.log(list(seconds)), np.log(list(seconds.values()))
+    return float(np.polyfit(sizes, times, 1)[0])
+
+
+def performance_profile(judged: Iterable[Judged], ratios: Sequence[float]) -> dict[str, list[float]]:
+    """Dolan-Moré profile: share of instances that a solver answers within a factor of the fastest time.
+
+    A run counts as solved when it is `within_gap`; infeasible instances are left out.
+    """
+    times: dict[str, dict[str, float]] = defaultdict(dict)
+    for entry in judged:
+        row = entry.row
+        if row.fingerprint and not row.skipped and not entry.known.infeasible:
+            times[row.fingerprint][row.label] = row.solve_s if entry.within_gap else math.inf
+    labels = dict.fromkeys(label for by_solver in times.values() for label in by_solver)
+    multiples = {
+        label: np.array(
+            [by_solver.get(label, math.inf) / min(by_solver.values()) for by_solver in times.values()]
+        )
+        for label in labels
+    }
+    # inf / inf, where nobody solved the instance, is nan and never within a ratio.
+    return {
+        label: [float(np.mean(values <= ratio)) for ratio in ratios] for label, values in multiples.items()
+    }
+
+
+def _spread(figures: Iterable[float]) -> Spread:
+    defined = [figure for figure in figures if not math.isnan(figure)]
+    return Spread(median(defined), max(defined)) if defined else Spread(math.nan, math.nan)

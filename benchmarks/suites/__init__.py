@@ -1,0 +1,1 @@
+"""What a benchmark runs, as data; no row depends on it."""
