@@ -1,1 +1,1 @@
-"""Instance families, the benchmark, its reports and the command line."""
+"""Instance families, the benchmark, its reports and studies."""

@@ -118,10 +118,12 @@ def _warm_up(family_name: str, solver: str, options: str) -> None:
 
 
 def _thinned(result: Result) -> tuple[tuple[float, float, float], ...]:
+    """(seconds, STE, bound) of at most `TRACE_POINTS` points, the first and the last among them."""
     count = len(result.trace)
     chosen = np.unique(np.linspace(0, count - 1, min(count, TRACE_POINTS)).astype(int))
     return tuple((result.trace[i].seconds, result.trace[i].ste, result.trace[i].bound) for i in chosen)
 
 
 def _digest(data: bytes) -> str:
+    """Sixteen hexadecimal digits of a SHA-256."""
     return hashlib.sha256(data).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""One round of the paper's cell, drawn: its devices, its selected clients and their attention.
+"""Random draw of one round of the paper's cell: devices, selected clients and their attention.
 
 Numbers that the paper gives are its own; the others (reference gain, speeds, longest stay, GPU and
 downlink rates, attention) are not known to us and were chosen plausibly.

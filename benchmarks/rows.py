@@ -182,4 +182,5 @@ class RowWriter:
 
 
 def _complete(data: bytes) -> bytes:
+    """The data up to the last end of a line."""
     return data[: data.rfind(b"\n") + 1]

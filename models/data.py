@@ -77,7 +77,7 @@ class Images:
         return (self.pixels[index].float() / 255.0 - PIXEL_MEAN) / PIXEL_DEVIATION
 
     def take(self, index: NDArray[np.int64]) -> Images:
-        """The images at an index, (b,) int64 with b >= 1, copied into a set of their own."""
+        """The images at an index, (b,) int64, copied into a set of their own. Raises OptionError for none."""
         rows = torch.from_numpy(np.asarray(index, dtype=np.int64))
         return Images(self.pixels[rows], self.labels[rows], self.classes)
 
@@ -92,7 +92,7 @@ class Dataset:
 
     @property
     def classes(self) -> int:
-        """How many classes."""
+        """Number of classes."""
         return self.train.classes
 
 

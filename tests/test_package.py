@@ -134,7 +134,10 @@ STOREYS: dict[str, tuple[str, ...]] = {
     "solver/conic": ("engines", "data", "program"),
     "solver/minlp": ("engines", "pieces", "entropy", "model", "process", "scip", "worker"),
     "solver/methods": ("exact", "alternating", "greedy", "relaxed", "minlp", "rules"),
-    "solver/allocator": ("channel_state", "utility", "client", "plan", "admission", "allocator"),
+    "solver/allocator": (
+        *("channel_state", "utility", "client", "conversion", "client_record", "validation"),
+        *("plan", "plan_problem", "admission", "allocator"),
+    ),
     "models": ("cell", "data", "partition", "vit"),
     "models/cell": ("device", "fading", "mobility", "cell"),
     "models/vit": (
@@ -159,12 +162,13 @@ STOREYS: dict[str, tuple[str, ...]] = {
     "benchmarks/studies": ("timing", "convex_forms", "drop_in", "warm_start"),
     "experiments": ("setting", "finetune", "paper", "flower", "cli"),
     "experiments/finetune": (
-        *("config", "checkpoint", "device", "client_tokens", "client", "schemes", "uplink", "train"),
+        *("config", "checkpoint", "device", "client_tokens", "client", "training_steps", "schemes"),
+        *("run", "uplink", "client_pool", "train"),
         *("run_records", "report"),
     ),
     "experiments/paper": (
-        *("settings", "figures", "pictures", "reproduce", "figure6", "figure8", "figure9"),
-        *("tables", "figure10", "targets"),
+        *("settings", "records", "comparison", "report", "provenance", "figures", "pictures"),
+        *("figure6", "figure8", "figure9", "table1", "table2", "figure10", "targets"),
     ),
     "experiments/flower": (
         *("certificates", "relay", "messages", "settings", "client_app", "grid_clients"),

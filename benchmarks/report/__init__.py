@@ -1,1 +1,1 @@
-"""From rows to tables, pictures and pages."""
+"""Reports of benchmark rows: tables, pictures and pages."""

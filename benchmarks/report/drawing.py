@@ -221,6 +221,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def _variant_look(number: int, place: int) -> Look:
+    """Look of an option variant of the name at a place in an order."""
     base, shade = COLOURS[number % len(COLOURS)], SHADES[place % len(SHADES)]
     towards = 255 if shade > 0 else 0
     parts = (int(base[at : at + 2], 16) for at in (1, 3, 5))

@@ -125,6 +125,7 @@ def page_text(rows: Sequence[Row], name: str) -> str:
 
 
 def _setting(rows: Sequence[Row]) -> str:
+    """Instances, sizes, limits and what was spared whom."""
     sizes = sorted({row.clients for row in rows})
     parts = [
         f"{len({row.instance for row in rows}):,} instances: {len({row.family for row in rows})} "
@@ -144,6 +145,7 @@ def _setting(rows: Sequence[Row]) -> str:
 
 
 def _in_short(compared: Sequence[Judged], ranked: Sequence[Judged]) -> str:
+    """The list of findings at the top."""
     found = standings(ranked, label_of)
 
     def those(holds: Callable[[Standing], bool], text: Callable[[Standing], str] = lambda _: "") -> str:
@@ -166,6 +168,7 @@ def _in_short(compared: Sequence[Judged], ranked: Sequence[Judged]) -> str:
 
 
 def _infeasible(compared: Iterable[Judged]) -> str:
+    """What solvers said of infeasible instances; empty without any."""
     ran = [entry.row for entry in compared if entry.known.infeasible and not entry.row.skipped]
     if not ran:
         return ""
@@ -178,6 +181,7 @@ def _infeasible(compared: Iterable[Judged]) -> str:
 
 
 def _claims(ran: Sequence[Judged]) -> str:
+    """Whether any claim is contradicted."""
     wrong = Counter(entry.row.label for entry in ran if not entry.correct)
     if wrong:
         counts = listed([f"{count:,} of `{label}`" for label, count in wrong.items()])
@@ -186,6 +190,7 @@ def _claims(ran: Sequence[Judged]) -> str:
 
 
 def _references(judged: Sequence[Judged]) -> str:
+    """How well the optimum is known, from runs with a smaller asked gap."""
     found = "Distances are measured from the best STE that any run found on the instance."
     least, largest = (pick(entry.row.asked_gap for entry in judged) for pick in (min, max))
     if least == largest:
@@ -204,14 +209,17 @@ def _references(judged: Sequence[Judged]) -> str:
 
 
 def _sizes(sizes: Sequence[int]) -> str:
+    """Numbers as "5, 20 and 1,000"."""
     return listed([f"{size:,}" for size in sizes])
 
 
 def _list(lines: Iterable[str]) -> str:
+    """A Markdown list."""
     return "".join(_paragraph(line, "- ") for line in lines)
 
 
 def _paragraph(text: str, first: str = "") -> str:
+    """Text broken at `WIDTH`, its first line begun with `first`."""
     lines = textwrap.wrap(
         first + " ".join(text.split()),
         WIDTH,

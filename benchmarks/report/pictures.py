@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +20,7 @@ from .drawing import (
     save_figure,
     solver_names,
 )
-from .standing import CLOSE, Judged, Standing, by_label, grouped, performance_profile, standings
+from .standing import CLOSE, Judged, Standing, by_label, grouped, standings, time_ratios
 from .text_table import seconds_text
 
 if TYPE_CHECKING:
@@ -44,15 +44,8 @@ Looks = Mapping[str, Look]
 
 def quality_figure(judged: Sequence[Judged], styles: Looks) -> Figure | None:
     """Share of instances by distance below the best known STE, one panel per size."""
-
-    def panel(axes: Axes, group: Sequence[Judged]) -> None:
-        limits = np.logspace(np.log10(LEAST), 0, 300)
-        lines(axes, _shares(group, _drawn, limits), "limit", "share", "solver", styles, markers=False)
-        axes.axvline(CLOSE, color="0.6", linewidth=1, label="1e-4")
-        axes.set_xscale("log")
-        percent_axis(axes.xaxis)
-
-    return _by_size(judged, panel, DISTANCE)
+    limits = np.logspace(np.log10(LEAST), 0, 300)
+    return _shares_by_size(judged, styles, _drawn, limits, DISTANCE, percent_axis, mark=CLOSE)
 
 
 def answers_figure(judged: Sequence[Judged], styles: Looks) -> Figure | None:
@@ -60,36 +53,29 @@ def answers_figure(judged: Sequence[Judged], styles: Looks) -> Figure | None:
     times = [entry.row.solve_s for entry in judged if entry.competes and entry.row.solve_s > 0]
     limits = np.geomspace(min(times) / 2, 2 * max(times), 400) if times else np.ones(1)
 
-    def panel(axes: Axes, group: Sequence[Judged]) -> None:
-        answered = _shares(group, lambda entry: entry.row.solve_s if entry.close else math.inf, limits)
-        lines(axes, answered, "limit", "share", "solver", styles, markers=False)
-        axes.set_xscale("log")
-        seconds_axis(axes.xaxis)
+    def answered(entry: Judged) -> float:
+        return entry.row.solve_s if entry.close else math.inf
 
-    return _by_size(judged, panel, "time of one solve")
+    return _shares_by_size(judged, styles, answered, limits, "time of one solve", seconds_axis)
 
 
 def time_figure(judged: Sequence[Judged], styles: Looks) -> Figure | None:
     """Left: times against size, median and spread. Right: Dolan-Moré profile of time."""
-    competing = [entry for entry in judged if entry.competes and not math.isnan(entry.row.solve_s)]
-    if not competing:
+    competing = [entry for entry in judged if entry.competes]
+    timed = [entry.row for entry in competing if not math.isnan(entry.row.solve_s)]
+    if not timed:
         return None
     figure, (growth, profile) = canvas("bench", 1, 2, (9.0, 4.2))
     labels = list(by_label(competing))
     # Bars side by side: most sizes are shared by all solvers.
     shift = {label: 1.05 ** (number - len(labels) / 2) for number, label in enumerate(labels)}
     times = [
-        {
-            "solver": entry.row.label,
-            "clients": entry.row.clients * shift[entry.row.label],
-            "time": entry.row.solve_s,
-        }
-        for entry in competing
+        {"solver": row.label, "clients": row.clients * shift[row.label], "time": row.solve_s} for row in timed
     ]
     lines(growth, times, "clients", "time", "solver", styles, spread=SPREAD, bars=True)
-    sizes = sorted({entry.row.clients for entry in competing})
+    sizes = sorted({row.clients for row in timed})
     if len(sizes) > 1:
-        least_s = min(entry.row.solve_s for entry in competing if entry.row.clients == sizes[0])
+        least_s = min(row.solve_s for row in timed if row.clients == sizes[0])
         linear = [least_s * size / sizes[0] for size in sizes]
         growth.plot(sizes, linear, color="0.6", linewidth=1, label="linear growth")
     growth.set(xscale="log", yscale="log", xlabel="clients", ylabel="time of one solve")
@@ -97,19 +83,10 @@ def time_figure(judged: Sequence[Judged], styles: Looks) -> Figure | None:
     growth.set_xticks(sizes, [f"{size:,}" for size in sizes])
     growth.set_xticks([], minor=True)
     seconds_axis(growth.yaxis)
-    ratios = np.logspace(0, 4, 200)
-    shares = performance_profile(competing, ratios.tolist())
-    points = [
-        {"solver": label, "ratio": ratio, "share": 100 * share}
-        for label, values in shares.items()
-        for ratio, share in zip(ratios, values, strict=True)
-    ]
-    lines(profile, points, "ratio", "share", "solver", styles, markers=False)
-    profile.set(xscale="log", xlabel="time over that of the fastest solver on the instance")
+    _draw_shares(profile, time_ratios(competing), np.logspace(0, 4, 200), styles)
+    profile.set(xlabel="time over that of the fastest solver on the instance", ylabel="share of instances")
     profile.set_title("Profile: instances answered to the asked gap")
     profile.xaxis.set_major_formatter("{x:,.0f}x")
-    _share_axis(profile)
-    profile.set_ylabel("share of instances")
     legend_below(figure, growth)
     return figure
 
@@ -264,22 +241,29 @@ def _drawn(entry: Judged) -> float:
 
 
 def _points(look: Look) -> dict[str, Any]:
+    """A solver's look without line, for single runs."""
     return {**look, "linestyle": "", "markersize": 6, "alpha": 0.75, "markeredgewidth": 0}
 
 
-def _shares(
-    judged: Sequence[Judged], figure: Callable[[Judged], float], limits: Any
-) -> Iterator[dict[str, Any]]:
-    """Percent of a solver's instances whose figure is within each limit, as points of its line."""
-    for label, group in by_label(judged).items():
-        ordered = np.sort([figure(entry) for entry in group])
-        shares = 100 * np.searchsorted(ordered, limits, side="right") / len(ordered)
-        for limit, share in zip(limits, shares, strict=True):
-            yield {"solver": label, "limit": limit, "share": share}
+def _draw_shares(axes: Axes, figures: Mapping[str, Sequence[float]], limits: Any, styles: Looks) -> None:
+    """Lines of the percentage of a solver's instances whose figure is within each limit."""
+    points = []
+    for label, values in figures.items():
+        shares = 100 * np.searchsorted(np.sort(values), limits, side="right") / len(values)
+        points += [{"solver": label, "x": x, "share": y} for x, y in zip(limits, shares, strict=True)]
+    lines(axes, points, "x", "share", "solver", styles, markers=False)
+    axes.set(xscale="log", ylim=(-3, 103))
+    axes.yaxis.set_major_formatter("{x:g} %")
 
 
-def _by_size(
-    judged: Sequence[Judged], panel: Callable[[Axes, Sequence[Judged]], None], label: str
+def _shares_by_size(
+    judged: Sequence[Judged],
+    styles: Looks,
+    figure_of: Callable[[Judged], float],
+    limits: Any,
+    label: str,
+    format_axis: Callable[[Axis], None],
+    mark: float | None = None,
 ) -> Figure | None:
     """Shares of instances, one panel per number of clients; None without a feasible instance."""
     groups = grouped((entry for entry in judged if entry.competes), lambda entry: entry.row.clients)
@@ -288,9 +272,12 @@ def _by_size(
     columns = min(2, len(groups))
     figure, panels = _panels(len(groups), columns, (9.2, 0.9 + 2.6 * -(-len(groups) // 2)))
     for axes, (size, group) in zip(panels, sorted(groups.items()), strict=True):
-        panel(axes, group)
+        values = {name: [figure_of(entry) for entry in rows] for name, rows in by_label(group).items()}
+        _draw_shares(axes, values, limits, styles)
+        if mark is not None:
+            axes.axvline(mark, color="0.6", linewidth=1, label=f"{mark:.0e}".replace("e-0", "e-"))
         axes.set_title(f"{size:,} clients")
-        _share_axis(axes)
+        format_axis(axes.xaxis)
     for axes in panels[-columns:]:
         axes.set_xlabel(label)
     for axes in panels[::columns]:
@@ -307,11 +294,6 @@ def _panels(count: int, columns: int, inches: tuple[float, float]) -> tuple[Figu
     for axes in panels[max(0, count - columns) : count]:
         axes.tick_params(labelbottom=True)
     return figure, panels[:count]
-
-
-def _share_axis(axes: Axes) -> None:
-    axes.set_ylim(-3, 103)
-    axes.yaxis.set_major_formatter("{x:g} %")
 
 
 def _telling_instances(judged: Sequence[Judged]) -> list[list[Judged]]:

@@ -55,4 +55,5 @@ def report_text(
 
 
 def _sizes(values: set[int]) -> str:
+    """Numbers as "5, 20, 1,000"."""
     return ", ".join(f"{value:,}" for value in sorted(values)) or "no"

@@ -94,5 +94,6 @@ def _places(failed: Iterable[Judged], among: Iterable[Judged]) -> str:
 
 
 def _some(texts: Sequence[str]) -> str:
+    """The first few texts and how many more there are."""
     rest = len(texts) - MOST_PLACES
     return ", ".join([*texts[:MOST_PLACES], *([f"and {rest} more"] if rest > 0 else [])])

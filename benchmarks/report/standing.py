@@ -262,10 +262,11 @@ def growth_exponent(seconds: Mapping[int, float]) -> float:
     return float(np.polyfit(sizes, times, 1)[0])
 
 
-def performance_profile(judged: Iterable[Judged], ratios: Sequence[float]) -> dict[str, list[float]]:
-    """Dolan-Moré profile: share of instances that a solver answers within a factor of the fastest time.
+def time_ratios(judged: Iterable[Judged]) -> dict[str, list[float]]:
+    """Per solver and instance, its time over the fastest; their distribution is the Dolan-Moré profile.
 
-    A run counts as solved when it is `within_gap`; infeasible instances are left out.
+    Only runs `within_gap` have a time; it is inf for the others and nan where no solver has one. Infeasible
+    instances are left out, those that a solver did not run on are not.
     """
     times: dict[str, dict[str, float]] = defaultdict(dict)
     for entry in judged:
@@ -273,18 +274,11 @@ def performance_profile(judged: Iterable[Judged], ratios: Sequence[float]) -> di
         if row.fingerprint and not row.skipped and not entry.known.infeasible:
             times[row.fingerprint][row.label] = row.solve_s if entry.within_gap else math.inf
     labels = dict.fromkeys(label for by_solver in times.values() for label in by_solver)
-    multiples = {
-        label: np.array(
-            [by_solver.get(label, math.inf) / min(by_solver.values()) for by_solver in times.values()]
-        )
-        for label in labels
-    }
-    # inf / inf, where nobody solved the instance, is nan and never within a ratio.
-    return {
-        label: [float(np.mean(values <= ratio)) for ratio in ratios] for label, values in multiples.items()
-    }
+    fastest = [(by_solver, min(by_solver.values())) for by_solver in times.values()]
+    return {label: [by_solver.get(label, math.inf) / best for by_solver, best in fastest] for label in labels}
 
 
 def _spread(figures: Iterable[float]) -> Spread:
+    """Median and largest of the figures that are defined."""
     defined = [figure for figure in figures if not math.isnan(figure)]
     return Spread(median(defined), max(defined)) if defined else Spread(math.nan, math.nan)

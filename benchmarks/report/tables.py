@@ -15,8 +15,8 @@ Text = Callable[[Standing], str]
 NOT_RUN: Final = "not run"
 
 
-class Figure(NamedTuple):
-    """A figure of a group: a column of the report's first table, and an entry of `bench --json`."""
+class Column(NamedTuple):
+    """A figure of a group: a column of a report's first table, and an entry of `bench --json`."""
 
     header: str
     key: str
@@ -24,15 +24,15 @@ class Figure(NamedTuple):
     text: Callable[[float], str]
 
 
-FIGURES: Final = (
-    Figure("runs", "runs", lambda group: group.runs, str),
-    Figure("success", "success", lambda group: _share(group.success, group.runs), share_text),
-    Figure("correct", "correct", lambda group: _share(group.correct, group.runs), share_text),
-    Figure("within gap", "within_gap", lambda group: _share(group.within_gap, group.solvable), share_text),
-    Figure("median below", "median_shortfall", lambda group: group.accepted_below.median, gap_text),
-    Figure("worst below", "worst_shortfall", lambda group: group.accepted_below.worst, gap_text),
-    Figure("median proof", "median_proved_gap", lambda group: group.median_proved_gap, gap_text),
-    Figure("mean time", "mean_s", lambda group: group.mean_s, seconds_text),
+REPORT_COLUMNS: Final = (
+    Column("runs", "runs", lambda group: group.runs, str),
+    Column("success", "success", lambda group: _share(group.success, group.runs), share_text),
+    Column("correct", "correct", lambda group: _share(group.correct, group.runs), share_text),
+    Column("within gap", "within_gap", lambda group: _share(group.within_gap, group.solvable), share_text),
+    Column("median below", "median_shortfall", lambda group: group.accepted_below.median, gap_text),
+    Column("worst below", "worst_shortfall", lambda group: group.accepted_below.worst, gap_text),
+    Column("median proof", "median_proved_gap", lambda group: group.median_proved_gap, gap_text),
+    Column("mean time", "mean_s", lambda group: group.mean_s, seconds_text),
 )
 """The columns of a report's first table, over all runs."""
 
@@ -54,7 +54,7 @@ def summaries(judged: Sequence[Judged]) -> list[dict[str, Any]]:
     """One record of figures per solver; shares are of the rows that ran."""
     return [
         {"label": label, "skipped": group.skipped, "errors": group.errors}
-        | {figure.key: figure.number(group) for figure in FIGURES}
+        | {column.key: column.number(group) for column in REPORT_COLUMNS}
         for label, group in standings(judged, label_of).items()
     ]
 
@@ -90,10 +90,10 @@ def report_tables(judged: Sequence[Judged]) -> list[TextTable]:
     """The tables that these rows have something to say in, for the terminal and the report."""
     solvers = standings(judged, label_of)
     lines = (
-        (label, *(figure.text(figure.number(group)) for figure in FIGURES))
+        (label, *(column.text(column.number(group)) for column in REPORT_COLUMNS))
         for label, group in solvers.items()
     )
-    tables = [TextTable("Solvers", ("solver", *(figure.header for figure in FIGURES)), tuple(lines))]
+    tables = [TextTable("Solvers", ("solver", *(column.header for column in REPORT_COLUMNS)), tuple(lines))]
     competing = [entry for entry in judged if entry.competes]
     found = standings(competing, lambda entry: (entry.row.family, entry.row.label))
     if len({name for name, _ in found}) > 1:
@@ -160,4 +160,5 @@ def _speed_table(accepted: Sequence[Judged]) -> TextTable:
 
 
 def _share(count: int, total: int) -> float:
+    """A share as a number; nan of none."""
     return count / total if total else math.nan

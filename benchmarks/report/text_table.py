@@ -84,6 +84,7 @@ def seconds_text(seconds: float) -> str:
 
 
 def _part(headers: Sequence[str], lines: Sequence[Sequence[str]], numbers: Sequence[int]) -> Table:
+    """Some columns as a table of rich."""
     table = Table(header_style="bold", box=SIMPLE_HEAD, padding=0)
     for number in numbers:
         table.add_column(escape(headers[number]), justify="right" if number else "left", no_wrap=True)

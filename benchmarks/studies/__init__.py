@@ -1,1 +1,1 @@
-"""Single questions about cost and form, each a command."""
+"""Small experiments on the cost and form of solvers, each a command."""

@@ -244,11 +244,13 @@ def _way(engine: str, *, started: bool = False, **options: Any) -> Way:
 
 
 def _print(columns: Sequence[str], lines: Iterable[Sequence[object]], names: int = 1) -> None:
+    """Print a table line by line, as it is computed."""
     for line in table_lines(columns, lines, names):
         print(line, flush=True)
 
 
 def _cvxpy() -> Any:
+    """cvxpy, which has no types."""
     return import_module("cvxpy")
 
 

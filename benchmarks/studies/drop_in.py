@@ -1,4 +1,4 @@
-"""What the allocator costs beside its solver: `python -m stsflora.benchmarks.studies.drop_in`."""
+"""Time of the allocator beside its solver: `python -m stsflora.benchmarks.studies.drop_in`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a warm start saves over fading rounds: `python -m stsflora.benchmarks.studies.warm_start`."""
+"""Time of warm and cold starts over fading rounds: `python -m stsflora.benchmarks.studies.warm_start`."""
 
 from __future__ import annotations
 

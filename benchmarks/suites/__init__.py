@@ -1,1 +1,1 @@
-"""What a benchmark runs, as data; no row depends on it."""
+"""Benchmark suites: what is run, as data. No row depends on this folder."""

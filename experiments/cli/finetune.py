@@ -19,7 +19,7 @@ from .output import AsJson, drawn, print_files, print_json
 from .progress import progress
 
 if TYPE_CHECKING:
-    from ..finetune.train import Run
+    from ..finetune.run import Run
 
 EXAMPLES: Final = (
     "stsflora finetune",
@@ -52,8 +52,8 @@ def finetune(
 
     from ...solver.files.file_access import write_atomically
     from ..finetune.report import labels, markdown, results_table, save_curves
+    from ..finetune.run import cache_note
     from ..finetune.run_records import RECORDS, save_records
-    from ..finetune.train import cache_note
 
     if threads is not None or settings["model"] == SMALL:  # so small a model only waits for a second thread
         torch.set_num_threads(1 if threads is None else threads)

@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..finetune.config import Config, cache_folder
-from ..paper.settings import TARGETS, Settings
+from ..paper.settings import TARGETS, ReproductionSettings
 from .finetune import require_packages, train_all
 from .option_types import Names, with_options_of
 from .output import AsJson, print_files, print_json
 
 if TYPE_CHECKING:
-    from ..finetune.train import Run
+    from ..finetune.run import Run
 
 WHAT: Final = (*TARGETS, "all")
 
@@ -30,7 +30,7 @@ EXAMPLES: Final = (
 )
 
 
-@with_options_of(Settings, schemes="all")
+@with_options_of(ReproductionSettings, schemes="all")
 def reproduce(
     settings: Mapping[str, Any],
     *,
@@ -43,10 +43,12 @@ def reproduce(
     """Make a table or figure of the paper anew: its numbers, ours, and whether they agree."""
     from dataclasses import asdict
 
-    from ..paper.reproduce import provenance, save_report, short_table
+    from ..paper.comparison import SHORT, comparison_table
+    from ..paper.provenance import provenance
+    from ..paper.report import save_report
     from ..paper.targets import reproduce as make
 
-    chosen = Settings(**settings, cache=cache_folder())
+    chosen = ReproductionSettings(**settings, cache=cache_folder())
 
     def train(configs: Mapping[str, Config]) -> list[Run]:
         require_packages()
@@ -59,7 +61,7 @@ def reproduce(
         made = provenance(name, chosen.as_dict(), time.perf_counter() - started)
         files = save_report(report, output, made)
         plain[name] = {
-            "compared": [{**asdict(entry), "agrees": entry.verdict} for entry in report.compared],
+            "compared": report.compared,
             "statements": [asdict(entry) for entry in report.statements],
             "files": [str(output / file) for file in files],
         }
@@ -67,7 +69,7 @@ def reproduce(
             continue
         console.print(f"[bold]{escape(report.title)}[/]")
         if report.compared:
-            console.print(*short_table(report.compared).rich(console.width))
+            console.print(*comparison_table(report.compared, SHORT).rich(console.width))
         for entry in report.statements:
             console.print(
                 f"[bold]{entry.verdict}[/]: {escape(entry.text)}\n    {escape(entry.found)}", highlight=False

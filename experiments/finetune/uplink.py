@@ -1,165 +1,139 @@
-"""Who sends how many tokens in a round: its problem, the solver's answer, and who does not fit."""
+"""The uplink of a fine-tuning round: its `Problem` from offers and channels, and its `Plan` by a solver."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
 
-from ...solver import OptionError, Problem, SolverFailedError, solve
-from ...solver.problem import FloatArray, IntArray
-from ...solver.tolerances import FEASIBILITY
+from ...models.cell.cell import Round
+from ...models.cell.device import Architecture, forward_s
+from ...models.vit.adapter import get_state, size_bits
+from ...solver import Grant, Plan, Problem, Quality
+from ...solver.allocator.plan_problem import plan_problem
+from ...solver.physics.uplink import payload_bits
+from ...solver.problem import FloatArray
+from ...solver.random_streams import derived_seed
+from .client_tokens import Offer
+from .run import Run
+from .training_steps import ClientBatch
+
+NOTHING: Final = Grant(0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+"""The grant of a client that takes part and sends nothing."""
 
 
-@dataclass(frozen=True, eq=False)
-class Decision:
-    """What a solver decided for one round, less the clients that cannot take part.
+def plan_uplink(run: Run, cell_round: Round, offers: Mapping[int, Offer]) -> tuple[Plan, dict[int, str]]:
+    """Who sends what in a round, and who leaves the cell before it could; offers come ascending.
 
-    Attributes:
-        clients: (M',) ids of those that upload, ascending.
-        tokens: (M',) K of each.
-        bandwidth_hz: (M',) of each.
-        power_w: (M',) of each.
-        retained: (M',) attention mass that arrives.
-        energy_j: (M',) spent on the upload.
-        finish_s: (M',) time until the upload has arrived.
-        bound: proved upper bound on the STE with these clients, or None.
-        quality: of the solver's answer, empty without one.
-        left_out: reason by client id.
-    """
-
-    clients: IntArray
-    tokens: IntArray
-    bandwidth_hz: FloatArray
-    power_w: FloatArray
-    retained: FloatArray
-    energy_j: FloatArray
-    finish_s: FloatArray
-    bound: float | None = None
-    quality: str = ""
-    left_out: Mapping[int, str] = field(default_factory=dict)
-
-    @property
-    def round_s(self) -> float:
-        """Time until the last upload has arrived; 0 when none does."""
-        return float(self.finish_s.max(initial=0.0))
-
-    @property
-    def ste(self) -> float | None:
-        """Semantic transmission efficiency of what arrives, 1/s; None when nothing does."""
-        return float(self.retained.sum()) / self.round_s if self.round_s > 0 else None
-
-    def without(self, lost: Mapping[int, str]) -> Decision:
-        """What is left of it when some uploads do not arrive; nothing is proved of the rest."""
-        if not lost:
-            return self
-        arrives = ~np.isin(self.clients, list(lost))
-        kept = {name: getattr(self, name)[arrives] for name in PER_CLIENT}
-        bound = self.bound if arrives.all() else None
-        return replace(self, **kept, bound=bound, left_out={**self.left_out, **lost})
-
-
-PER_CLIENT: Final = ("clients", "tokens", "bandwidth_hz", "power_w", "retained", "energy_j", "finish_s")
-
-
-def nobody(left_out: Mapping[int, str]) -> Decision:
-    """The decision of a round in which no client uploads."""
-    return idle([], left_out)
-
-
-def idle(clients: Sequence[int], left_out: Mapping[int, str]) -> Decision:
-    """The decision of a round in which clients take part and send nothing."""
-    ids = np.asarray(clients, dtype=np.int64)
-    none = np.zeros(len(ids))
-    return Decision(ids, none.astype(np.int64), none, none, none, none, none, left_out=left_out)
-
-
-def decide(
-    problem: Problem, clients: Sequence[int], solver: str, options: Mapping[str, Any], seed: int
-) -> Decision:
-    """Solve a round; clients that no allocation can serve are left out by name, the others go on.
-
-    Some simple rules break a client's energy or deadline. Such an upload does not arrive: that client is
-    left out too, and those who keep their limits go on.
-
-    Args:
-        problem: one row per client.
-        clients: their ids, ascending.
-        solver: name.
-        options: of the solver.
-        seed: of the solver.
+    Simple rules may break a client's energy or deadline; that client is dropped, the others go on.
 
     Raises:
         SolverFailedError: the solver found nothing, or gave away more bandwidth than there is.
         OptionError, UnknownNameError, MissingDependencyError: the solver cannot be called so.
     """
-    ids = np.asarray(clients, dtype=np.int64)
-    result = solve(problem, solver, seed=seed, **options)
-    if result.diagnosis is not None:
-        fit = np.array(result.diagnosis.clients_that_fit, dtype=np.int64)
-        without = np.setdiff1d(np.arange(problem.clients), fit)
-        left_out = dict.fromkeys(ids[without].tolist(), f"no allocation serves it ({result.diagnosis.limit})")
-        if not len(fit):
-            return nobody(left_out)
-        rest = decide(problem.subset(fit), ids[fit].tolist(), solver, options, seed)
-        return replace(rest, left_out={**left_out, **rest.left_out})
-    if result.allocation is None or result.evaluation is None:
-        raise SolverFailedError(
-            f"solver {solver!r}", result.message or str(result.stop), "an allocation", result.stop.remedy[:-1]
-        )
-    found = result.evaluation
-    if found.violations["bandwidth"] > FEASIBILITY:
-        raise SolverFailedError(
-            f"solver {solver!r}", "more bandwidth than there is", "a sum within bandwidth_hz", "Take another"
-        )
-    slack = 1 + FEASIBILITY
-    late = ~(found.uplink_s <= problem.deadline_s * slack)
-    dear = ~(found.energy_j <= problem.max_energy_j * slack)
-    left_out = {
-        int(ids[m]): f"{solver} lets it miss its {'deadline' if late[m] else 'energy budget'}"
-        for m in np.flatnonzero(late | dear)
-    }
-    if len(left_out) == len(ids):
-        return nobody(left_out)
-    return Decision(
-        clients=ids,
-        tokens=result.allocation.tokens,
-        bandwidth_hz=result.allocation.bandwidth_hz,
-        power_w=result.allocation.power_w,
-        retained=found.retained,
-        energy_j=found.energy_j,
-        finish_s=problem.overhead_s + found.uplink_s,
-        bound=result.bound if np.isfinite(result.bound) else None,
-        quality=str(result.quality),
-    ).without(left_out)
+    config, scheme = run.config, run.scheme
+    if scheme.sends == "nothing":
+        return Plan(solver="", grants=dict.fromkeys(offers, NOTHING)), {}
+    offers, gone = staying(run, cell_round, offers)
+    if not offers:
+        return Plan(solver=config.solver), gone
+    seed = derived_seed(f"fine-tuning solver, seed {config.seed}, round {cell_round.index}")
+    settings: dict[str, Any] = {"seed": seed, "on_violation": "drop"}
+    if scheme.sends == "selected":
+        settings |= {"solver": config.solver, "options": config.solver_options}
+    plan = plan_one_by_one if scheme.one_by_one else plan_problem
+    return plan(round_problem(run, cell_round, offers), list(offers), **settings), gone
 
 
-def decide_one_by_one(
-    problem: Problem, clients: Sequence[int], solver: str, options: Mapping[str, Any], seed: int
-) -> Decision:
-    """Like `decide`, for clients that send one after another, each over the whole bandwidth."""
-    parts = [
-        decide(problem.subset([row]), [client], solver, options, seed) for row, client in enumerate(clients)
-    ]
-    one_after_another: dict[str, Any] = {
-        name: np.concatenate([getattr(part, name) for part in parts]) for name in PER_CLIENT
-    }
-    one_after_another["finish_s"] = np.cumsum(one_after_another["finish_s"])
-    return Decision(
-        **one_after_another,
-        quality=", ".join(sorted({part.quality for part in parts if part.quality})),
-        left_out={client: reason for part in parts for client, reason in part.left_out.items()},
+def staying(
+    run: Run, cell_round: Round, offers: Mapping[int, Offer]
+) -> tuple[dict[int, Offer], dict[int, str]]:
+    """Offers of the clients that stay in the cell longer than their forward pass takes, and who does not."""
+    left_s = cell_round.standing_s[list(offers)] - client_forward_s(run, offers)
+    stays = dict(zip(offers, (left_s > 0).tolist(), strict=True))
+    gone = "it leaves the cell before it could upload"
+    return (
+        {client: offer for client, offer in offers.items() if stays[client]},
+        {client: gone for client in offers if not stays[client]},
     )
 
 
-def default_min_tokens(patches: int) -> int:
-    """The paper's K_min, 64 of 196, as a share of N."""
-    return max(1, round(patches * 64 / 196))
+def round_problem(run: Run, cell_round: Round, offers: Mapping[int, Offer]) -> Problem:
+    """The round's `Problem`, one row per offer.
+
+    The importance is eq. 18 on the real tokens of the real batch. Schemes that send everything get
+    K_min = N; one that sends its adapter sends one indivisible token.
+    """
+    config, halves, ids = run.config, run.context.halves, list(offers)
+    forward = client_forward_s(run, offers)
+    if run.scheme.sends == "adapter":
+        importance = np.ones((len(ids), 1))
+        bits = np.full(len(ids), float(size_bits(get_state(run.context.model))))
+        least, extra = 1, 0
+    else:
+        importance = np.stack([offer.importance for offer in offers.values()])
+        bits = samples_of(offers) * halves.width * config.bits_per_element
+        least, extra = run.min_tokens, run.extra_tokens
+    return Problem(
+        gain=cell_round.gain[ids],
+        importance=importance,
+        bits_per_token=bits,
+        bandwidth_hz=config.bandwidth_hz,
+        max_power_w=config.max_power_w,
+        max_energy_j=config.max_energy_j,
+        deadline_s=cell_round.standing_s[ids] - forward,
+        overhead_s=forward if config.count_forward else 0.0,
+        min_tokens=least,
+        extra_tokens=extra,
+    )
 
 
-def require_min_tokens(min_tokens: int, patches: int) -> None:
-    """Raise OptionError when K_min exceeds N."""
-    if min_tokens > patches:
-        raise OptionError("Config", f"min_tokens = {min_tokens}", f"1 to {patches} patches", "Lower it")
+def plan_one_by_one(problem: Problem, ids: Sequence[int], **settings: Any) -> Plan:
+    """Like `plan_problem`, for clients that send one after another, each over the whole bandwidth.
+
+    Their finish times add up; nothing is proved of the whole.
+    """
+    plans = [plan_problem(problem.subset([row]), [client], **settings) for row, client in enumerate(ids)]
+    clients = [client for plan in plans for client in plan.grants]
+    grants = [grant for plan in plans for grant in plan.grants.values()]
+    finish_s = accumulate(grant.finish_s for grant in grants)
+    return replace(
+        plans[0],
+        grants={
+            client: grant._replace(finish_s=end_s)
+            for client, grant, end_s in zip(clients, grants, finish_s, strict=True)
+        },
+        dropped=tuple(
+            client._replace(position=row) for row, plan in enumerate(plans) for client in plan.dropped
+        ),
+        bound=math.inf,
+        quality=min((plan.quality for plan in plans), key=tuple(Quality).index),
+        seconds=sum(plan.seconds for plan in plans),
+        solver_seconds=sum(plan.solver_seconds for plan in plans),
+    )
+
+
+def token_bytes(run: Run, batches: Sequence[ClientBatch], plan: Plan) -> int:
+    """S = beta (K + e) in bytes, summed over the clients (paper eq. 4)."""
+    config, halves = run.config, run.context.halves
+    samples = np.array([len(batch) for batch in batches])
+    tokens = np.array([grant.tokens for grant in plan.grants.values()])
+    bits = payload_bits(tokens, samples * halves.width * config.bits_per_element, run.extra_tokens)
+    return round(float(bits.sum()) / 8)
+
+
+def samples_of(offers: Mapping[int, Offer]) -> FloatArray:
+    """(M,) images in each client's batch."""
+    return np.array([offer.samples for offer in offers.values()], dtype=np.float64)
+
+
+def client_forward_s(run: Run, offers: Mapping[int, Offer]) -> FloatArray:
+    """(M,) time of each client's forward pass over its batch, s."""
+    halves, ids = run.context.halves, list(offers)
+    pixels = run.context.images.size_px // halves.grid[0]
+    shape = Architecture(halves.width, halves.patches, pixels, prefix_tokens=halves.prefix_tokens)
+    return forward_s(samples_of(offers) * shape.client_flop(halves.cut), run.cores[ids], run.clock_hz[ids])

@@ -9,24 +9,24 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import httpx
-import torch
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from ...models.vit.tokens import Selected
+from ...solver import Grant
+from ..finetune.client_pool import ClientPool
 from ..finetune.client_tokens import Offer
-from ..finetune.schemes import Work
-from ..finetune.train import Clients, Run
-from ..finetune.uplink import Decision
+from ..finetune.run import Run
+from ..finetune.training_steps import TokenBatch
 from . import messages
-from .messages import Format, Grant, MessageError
+from .messages import Format, MessageError
 
 POLL_S: Final = 0.5
 LOG: Final = logging.getLogger("flwr")
 
 
 @dataclass(eq=False)
-class GridClients(Clients):
+class GridClients(ClientPool):
     """Nodes of a grid, each of which says in its offer which client it is.
 
     A node that does not answer, fails or sends something malformed is left out of the round by name and asked
@@ -49,7 +49,7 @@ class GridClients(Clients):
     @property
     def form(self) -> Format:
         """What messages have to look like."""
-        halves, classes = self.run.shared.halves, self.run.shared.images.classes
+        halves, classes = self.run.context.halves, self.run.context.images.classes
         return Format(self.run.config, halves.patches, halves.width, halves.prefix_tokens, classes)
 
     def wait(self, timeout_s: float) -> None:
@@ -91,21 +91,13 @@ class GridClients(Clients):
             if client not in offers
         }
 
-    def uploads(self, index: int, decision: Decision) -> tuple[list[Work], dict[int, str]]:
+    def uploads(self, index: int, grants: Mapping[int, Grant]) -> tuple[list[TokenBatch], dict[int, str]]:
         """Send each client what it is granted, and check that it comes."""
-        rows = zip(
-            decision.clients.tolist(),
-            decision.tokens.tolist(),
-            decision.bandwidth_hz.tolist(),
-            decision.power_w.tolist(),
-            strict=True,
-        )
-        grants = {client: Grant(*granted) for client, *granted in rows}
         contents = {
             self.node_of[client]: messages.pack_grant(index, grant) for client, grant in grants.items()
         }
         replies, failures = self._exchange(messages.UPLOAD, contents, index)
-        device, link, works = self.run.shared.device, self.run.shared.link, []
+        device, link, batches = self.run.context.device, self.run.context.link, []
         for client, grant in grants.items():
             node = self.node_of[client]
             if node in failures:
@@ -119,10 +111,10 @@ class GridClients(Clients):
                 continue
             link.up_bytes += messages.payload_bytes(replies[node])
             arrived = Selected(cut.tokens.to(device), cut.valid.to(device))
-            works.append(Work(client, torch.arange(len(labels)), arrived, labels.to(device)))
+            batches.append(TokenBatch(client, arrived, labels.to(device)))
         self._warn(index, failures)
         lost = {client: self.node_of[client] for client in grants if self.node_of[client] in failures}
-        return works, {client: failures[node] for client, node in lost.items()}
+        return batches, {client: failures[node] for client, node in lost.items()}
 
     def _exchange(
         self, kind: str, contents: Mapping[int, RecordDict], index: int

@@ -127,9 +127,8 @@ class Deployment:
         with subprocess.Popen(  # noqa: S603 - programs of our own environment
             command, env=self._environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process:
-            assert process.stdout is not None
             try:
-                for line in process.stdout:
+                for line in process.stdout or ():
                     yield line.rstrip("\n")
             except BaseException:  # nobody reads on
                 process.kill()

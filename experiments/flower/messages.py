@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...models.vit.tokens import Selected, merged_tokens
-from ...solver import StsfloraError
+from ...solver import Grant, StsfloraError
 from ...solver.tolerances import FEASIBILITY
 from ..finetune.client_tokens import Offer, payload_dtype
 from ..finetune.config import SELECTING, Config
@@ -41,8 +41,8 @@ class MessageError(StsfloraError, ValueError):
 
 
 @dataclass(frozen=True)
-class Grant:
-    """What a client may send: K tokens per image over a bandwidth at a power."""
+class GrantMessage:
+    """What a client hears of its grant: K tokens per image over a bandwidth at a power."""
 
     tokens: int
     bandwidth_hz: float
@@ -131,12 +131,12 @@ def pack_grant(index: int, grant: Grant) -> RecordDict:
     return RecordDict({"grant": ConfigRecord(dict(fields))})
 
 
-def read_grant(content: RecordDict, config: Config) -> tuple[int, Grant]:
+def read_grant(content: RecordDict, config: Config) -> tuple[int, GrantMessage]:
     """Round and grant; that K is at most N is for `select` to say. Raises MessageError."""
     slack = 1 + FEASIBILITY
     grant = _records(content, "grant")["grant"]
     _names(grant, "round", "tokens", "bandwidth-hz", "power-w")
-    return _number(grant, "round", int, 0, config.rounds - 1), Grant(
+    return _number(grant, "round", int, 0, config.rounds - 1), GrantMessage(
         _number(grant, "tokens", int, 1, 2**31),
         _number(grant, "bandwidth-hz", float, math.ulp(0.0), config.bandwidth_hz * slack),
         _number(grant, "power-w", float, math.ulp(0.0), config.max_power_w * slack),

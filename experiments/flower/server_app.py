@@ -9,8 +9,10 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from ..finetune.checkpoint import RoundLog
+from ..finetune.client_pool import ClientPool
 from ..finetune.config import cache_folder
-from ..finetune.train import Clients, Run, finetune
+from ..finetune.run import Run
+from ..finetune.train import finetune
 from .grid_clients import GridClients
 from .settings import read_settings
 
@@ -24,7 +26,7 @@ def main(grid: Grid, context: Context) -> None:
     """Run all rounds; a checkpoint each, from which the same output folder goes on."""
     settings = read_settings(context.run_config)
 
-    def clients(run: Run) -> Clients:
+    def clients(run: Run) -> ClientPool:
         nodes = GridClients(run, grid, settings.reply_timeout_s)
         nodes.wait(settings.start_timeout_s)
         return nodes

@@ -1,1 +1,1 @@
-"""The paper's tables and figures beside ours."""
+"""Reproduction of the paper's tables and figures: its numbers beside ours."""

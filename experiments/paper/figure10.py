@@ -1,21 +1,24 @@
-"""The paper's figure 10: what keeping fewer tokens costs in accuracy."""
+"""The paper's figure 10: accuracy against the number of tokens kept."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import pairwise
 from statistics import mean
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ...benchmarks.report.drawing import COLOURS, REFERENCE, canvas, look
+from ...benchmarks.report.drawing import REFERENCE, canvas, legend_below, lines, looks
 from ...benchmarks.report.text_table import TextTable
 from ..finetune.config import SELECTING, SMALL, Config
 from ..finetune.run_records import FinishedRun
-from .reproduce import Compared, Report, Statement, paper_values
-from .tables import CUT
+from .comparison import Claim, OurValue, PaperValue, Statement, compare, judge, paper_values
+from .records import Record, grouped, pivot_table, records
+from .report import Report
+from .settings import SCHEMES
+from .table1 import CUT
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,26 +33,34 @@ NEAR: Final = 1.0
 SLACK: Final = 0.5
 """Points that a rising curve may fall on the way."""
 
-TESTS: Final = ("all tokens at test", "K at test")
+TESTS: Final = {"all tokens at test": "top1", "K at test": "top1_selected"}
+"""Fields of `FinishedRun` by kind of test."""
 
-
-@dataclass(frozen=True)
-class Series:
-    """Accuracies of one data set, model and partition, in %, means over seeds.
-
-    Attributes:
-        name: in words.
-        paper_tokens: whether N is the paper's.
-        by_test: by `TESTS` and K.
-        full: of ST-SFLora-Full; None where it was not run.
-        seeds: runs of each K.
-    """
-
-    name: str
-    paper_tokens: bool
-    by_test: Mapping[str, Mapping[int, float]]
-    full: float | None
-    seeds: Mapping[int, int]
+CLAIMS: Final = (
+    Claim(
+        "Accuracy rises with K from {low} to {high} ({series}; {test})",
+        "B",
+        lambda found: (
+            found["rising"][-1] > found["rising"][0]
+            and all(after >= before - SLACK for before, after in pairwise(found["rising"]))
+        ),
+        "{told}",
+        needs=("rising",),
+    ),
+    Claim(
+        "It is near that of all tokens from K = {near} ({series}; {test})",
+        "B",
+        lambda found: found["at_near"] >= found["full"] - NEAR,
+        f"{{at_near:.1f}} % with K = {{near}}, {{full:.1f}} % with all (near: within {NEAR:g} point)",
+        needs=("at_near", "full"),
+    ),
+)
+NOT_JUDGED: Final = Statement(
+    "Accuracy rises with K from 64 to 160 and is near that of all tokens from 128",
+    "B",
+    None,
+    "not run here with 196 tokens",
+)
 
 
 def accuracy_configs(base: Config, counts: Sequence[int]) -> dict[str, Config]:
@@ -65,16 +76,35 @@ def accuracy_configs(base: Config, counts: Sequence[int]) -> dict[str, Config]:
 
 
 def figure10(runs: Sequence[FinishedRun]) -> Report:
-    """Accuracy against K, from finished runs of ST-SFLora with a common K."""
-    series = _series(runs)
-    judged = [one for one in series if one.paper_tokens]
-    statements = [entry for one in judged for test in TESTS for entry in _judged(one, test)]
-    not_run = Statement(
-        "Accuracy rises with K from 64 to 160 and is near that of all tokens from 128",
-        "B",
-        None,
-        "not run here with 196 tokens",
-    )
+    """Accuracy against K, from finished runs of ST-SFLora with a common K; means over seeds in %."""
+    usable = [
+        {**asdict(run), "series": f"{run.data}, {run.model.removesuffix('_patch16_224')}, {run.partition}"}
+        for run in runs
+        if run.top1 is not None and run.cut in {None, CUT}
+    ]
+    rows = _rows(usable)
+    photographs = {run["series"] for run in usable if run["model"] != SMALL}  # of the paper's 196 tokens
+    whole = grouped((run for run in usable if run["method"] == FULL), "series")
+    full = {name: 100 * mean(run["top1"] for run in group) for (name,), group in whole.items()}
+    paper = paper_values("fig10")
+    low, high, near = _paper_counts(paper)
+    ours, results = [], []
+    for (name, test), group in grouped(rows, "series", "test").items():
+        if name not in photographs:
+            continue
+        top1 = {row["tokens"]: row["top1_percent"] for row in group}
+        inside = {count: value for count, value in top1.items() if low <= count <= high}
+        level = full.get(name)
+        result = {"series": name, "test": test, "low": low, "high": high, "near": near}
+        results.append({**result, "full": level, "at_near": top1.get(near)})
+        if len(inside) > 1:
+            results[-1]["rising"] = list(inside.values())
+            results[-1]["told"] = ", ".join(f"K = {count} {value:.1f} %" for count, value in inside.items())
+        if level is not None:
+            enough = [float(count) for count, value in top1.items() if value >= level - NEAR]
+            label = (name, f"near all tokens from K, {test}")
+            note = f"within {NEAR:g} point, of the K that were run"
+            ours.append(OurValue(("near all tokens", "from K"), min(enough, default=None), label, note))
     return Report(
         target="fig10",
         title="Figure 10: accuracy against K",
@@ -83,130 +113,68 @@ def figure10(runs: Sequence[FinishedRun]) -> Report:
             f"{CUT}, the rest merged into one token; top-1 with all tokens at test time and with K. From "
             "finished runs: those in `experiments/results/`, with `--runs`, or run by this command."
         ),
-        compared=[_nearest(one, test) for one in judged if one.full is not None for test in TESTS],
-        statements=statements or [not_run],
-        tables=[_table(one) for one in series],
-        data=[
-            {
-                "series": one.name,
-                "tokens": count,
-                "test": test,
-                "top1_percent": value,
-                "seeds": one.seeds[count],
-            }
-            for one in series
-            for test, values in one.by_test.items()
-            for count, value in values.items()
-        ],
-        figure=_draw(series) if series else None,
+        compared=compare(paper, ours, lambda value: 0.0, at_most=True),
+        statements=judge(CLAIMS, results) or [NOT_JUDGED],
+        tables=[_table(name, group, full.get(name)) for (name,), group in grouped(rows, "series").items()],
+        data=rows,
+        figure=_draw(rows, full, photographs) if rows else None,
     )
 
 
-def _series(runs: Iterable[FinishedRun]) -> list[Series]:
-    """Those with two K or more."""
-    groups: dict[tuple[str, str, str], dict[int, list[FinishedRun]]] = {}
-    full: dict[tuple[str, str, str], list[float]] = {}
-    for run in runs:
-        key = (run.data, run.model, run.partition)
-        if run.top1 is None or run.cut not in {None, CUT}:
-            continue
-        if run.method == FULL:
-            full.setdefault(key, []).append(100 * run.top1)
-        plain = run.method == SELECTING and (run.measure, run.merge) == ("attention", "attention")
-        if plain and run.solver.startswith(FIXED):
-            count = int(run.solver.removeprefix(FIXED))
-            groups.setdefault(key, {}).setdefault(count, []).append(run)
-    found = []
-    for key, points in groups.items():
-        if len(points) < 2:
-            continue
-        ordered = dict(sorted(points.items()))
-        accuracies = {
-            TESTS[0]: {count: [run.top1 for run in group] for count, group in ordered.items()},
-            TESTS[1]: {count: [run.top1_selected for run in group] for count, group in ordered.items()},
-        }
-        by_test = {
-            test: {
-                count: 100 * mean(known)
-                for count, values in by_count.items()
-                if (known := [value for value in values if value is not None])
-            }
-            for test, by_count in accuracies.items()
-        }
-        seeds = {count: len(group) for count, group in ordered.items()}
-        level = mean(full[key]) if key in full else None
-        found.append(
-            Series(
-                ", ".join((key[0], key[1].split("_patch")[0], key[2])), key[1] != SMALL, by_test, level, seeds
-            )
-        )
-    return found
+def _paper_counts(paper: Mapping[tuple[str, str], PaperValue]) -> tuple[int, ...]:
+    """K from and to which accuracy rises, and K from which it is near that of all tokens."""
+    keys = (("accuracy rises", "from K"), ("accuracy rises", "to K"), ("near all tokens", "from K"))
+    return tuple(int(paper[key].value) for key in keys)
 
 
-def _judged(one: Series, test: str) -> list[Statement]:
-    paper = paper_values("fig10")
-    low, high = (int(paper["accuracy rises", name].value) for name in ("from K", "to K"))
-    near = int(paper["near all tokens", "from K"].value)
-    top1 = one.by_test[test]
-    found = []
-    inside = {count: value for count, value in top1.items() if low <= count <= high}
-    if len(inside) > 1:
-        values = list(inside.values())
-        rises = values[-1] > values[0] and all(after >= before - SLACK for before, after in pairwise(values))
-        told = ", ".join(f"K = {count} {value:.1f} %" for count, value in inside.items())
-        text = f"Accuracy rises with K from {low} to {high} ({one.name}; {test})"
-        found.append(Statement(text, "B", rises, told))
-    if one.full is not None and near in top1:
-        text = f"It is near that of all tokens from K = {near} ({one.name}; {test})"
-        told = f"{top1[near]:.1f} % with K = {near}, {one.full:.1f} % with all (near: within {NEAR:g} point)"
-        found.append(Statement(text, "B", top1[near] >= one.full - NEAR, told))
-    return found
-
-
-def _nearest(one: Series, test: str) -> Compared:
-    """The K from which accuracy is near that of all tokens."""
-    near = [count for count, value in one.by_test[test].items() if value >= (one.full or 0.0) - NEAR]
-    value = paper_values("fig10")["near all tokens", "from K"]
-    least = float(min(near)) if near else None
-    note = f"within {NEAR:g} point, of the K that were run"
-    return Compared(
-        one.name, f"near all tokens from K, {test}", "tokens", least, value, 0.0, note, at_most=True
-    )
-
-
-def _table(one: Series) -> TextTable:
-    lines = [
-        (
-            str(count),
-            *(f"{one.by_test[test][count]:.1f} %" if count in one.by_test[test] else "–" for test in TESTS),
-            str(seeds),
-        )
-        for count, seeds in one.seeds.items()
+def _rows(runs: Sequence[Record]) -> list[Record]:
+    """Means over seeds by series, test and K, of series with two K or more."""
+    plain = [
+        {**run, "tokens": int(run["solver"].removeprefix(FIXED))}
+        for run in runs
+        if run["method"] == SELECTING
+        and run["solver"].startswith(FIXED)
+        and (run["measure"], run["merge"]) == ("attention", "attention")
     ]
-    if one.full is not None:
-        lines.append(("all (ST-SFLora-Full)", f"{one.full:.1f} %", "–", "–"))
-    return TextTable(one.name, ("K", *TESTS, "seeds"), tuple(lines))
+    found: list[tuple[Any, ...]] = []
+    for (name,), group in grouped(plain, "series").items():
+        by_count = sorted(grouped(group, "tokens").items())
+        for test, field in TESTS.items() if len(by_count) > 1 else ():
+            for (count,), repeated in by_count:
+                known = [run[field] for run in repeated if run[field] is not None]
+                if known:
+                    found.append((name, count, test, 100 * mean(known), len(repeated)))
+    return records(("series", "tokens", "test", "top1_percent", "seeds"), found)
 
 
-def _draw(series: Sequence[Series]) -> Figure:
-    figure, (axes,) = canvas("reproduce", 1, 1, (7.2, 4.4))
-    for number, one in enumerate(series):
-        name = f"{one.name}: " if len(series) > 1 else ""
-        for test, line, fill in zip(TESTS, ("-", "--"), (COLOURS[number], "white"), strict=True):
-            points = one.by_test[test]
-            style = {**look(number), "linestyle": line, "markersize": 6, "markerfacecolor": fill}
-            axes.plot(list(points), list(points.values()), **style, label=f"{name}{test}")
-        if one.full is not None:
-            style = {"color": COLOURS[number], "linewidth": 1, "linestyle": ":"}
-            axes.axhline(one.full, **style, label=f"{name}ST-SFLora-Full")
-    if any(one.paper_tokens for one in series):
-        axes.axvspan(64, 160, color="0.93", zorder=0, label="paper: rises here (B)")
-        axes.axvline(128, **REFERENCE, label="paper: near all tokens from here (B)")
-    if len(series) == 1:
-        axes.set_title(series[0].name)
-    lowest = min(value for one in series for values in one.by_test.values() for value in values.values())
-    axes.set(xlabel="K, tokens kept per image", ylabel="top-1 accuracy, %")
-    axes.set_ylim(max(0.0, 10 * np.floor((lowest - 4) / 10)), 101)
-    handles = axes.get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+def _table(series: str, rows: Sequence[Record], full: float | None) -> TextTable:
+    def text(row: Record) -> str:
+        return f"{row['top1_percent']:.1f} %" + (f" ({row['seeds']} seeds)" if row["seeds"] > 1 else "")
+
+    title = series if full is None else f"{series}; {SCHEMES[FULL]} {full:.1f} %"
+    return pivot_table(title, rows, "tokens", "test", text)
+
+
+def _draw(rows: Sequence[Record], full: Mapping[str, float], photographs: set[str]) -> Figure:
+    series = grouped(rows, "series")
+    styles = looks((SELECTING, FULL), tuple(SCHEMES))
+    whole, kept = TESTS
+    tests = {
+        whole: {**styles[SELECTING], "linestyle": "-"},
+        kept: {**styles[SELECTING], "linestyle": "--", "markerfacecolor": "white"},
+    }
+    figure, panels = canvas("reproduce", 1, len(series), (max(7.2, 4.6 * len(series)), 4.4), shared_y=True)
+    for axes, ((name,), group) in zip(panels, series.items(), strict=True):
+        lines(axes, group, "tokens", "top1_percent", "test", tests, markersize=6)
+        if name in full:
+            level = {"color": styles[FULL]["color"], "linestyle": ":", "label": SCHEMES[FULL]}
+            axes.axhline(full[name], **level)
+        if name in photographs:
+            low, high, near = _paper_counts(paper_values("fig10"))
+            axes.axvspan(low, high, color="0.93", zorder=0, label="paper: rises here (B)")
+            axes.axvline(near, **REFERENCE, label="paper: near all tokens from here (B)")
+        axes.set(xlabel="K, tokens kept per image", title=name)
+    lowest = min(row["top1_percent"] for row in rows)
+    panels[0].set(ylabel="top-1 accuracy, %", ylim=(max(0.0, 10 * np.floor((lowest - 4) / 10)), 101))
+    legend_below(figure, *panels, columns=2)
     return figure

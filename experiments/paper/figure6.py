@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...benchmarks.report.drawing import COLOURS, LINES, MARKERS, REFERENCE, REFERENCE_CURVE, canvas, look
+from ...benchmarks.report.drawing import LINES, REFERENCE, REFERENCE_CURVE, canvas, lines, look
 from ...benchmarks.report.text_table import TextTable
 from ...solver import solve
 from ...solver.problem import FloatArray
+from .comparison import Claim, OurValue, compare, judge, paper_values
 from .figures import CLIENTS, METRICS, MIN_TOKENS, UPLOAD, WHOLE, Attention, cell_round, setting_text
-from .reproduce import Compared, Report, Statement, paper_values
+from .records import Record, grouped
+from .report import Report
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SIZES: Final = (5, 10, 20, 100)
 """Numbers of clients that share the band."""
 
+DRAWN: Final = (5, 10)
 TOLERANCE: Final = 0.1
 """Peaks agree within this share of the paper's K."""
 
-Curves = Mapping[tuple[str, int], FloatArray]
-"""Mean STE at every K, by metric and number of clients."""
+CLAIMS: Final = (
+    Claim(
+        f"The STE peaks inside the range, by {{metric}} ({CLIENTS} clients, from K_min = {MIN_TOKENS} on)",
+        "B",
+        lambda peak: MIN_TOKENS < peak["tokens"] < peak["all_tokens"],
+        "over all K at {tokens} of {all_tokens}",
+    ),
+)
 
 
 def figure6(attention: Attention, seeds: int, step: int) -> Report:
@@ -38,62 +46,57 @@ def figure6(attention: Attention, seeds: int, step: int) -> Report:
         seeds: rounds to average over.
         step: between the K that are computed.
     """
-    tokens = next(iter(attention.profiles.values())).shape[1]
+    profiles = {
+        label: np.asarray(np.sort(single, axis=1)[:, ::-1].mean(axis=0))
+        for label, single in attention.profiles.items()
+    }
+    tokens = len(next(iter(profiles.values())))
     counts = np.unique(np.r_[1, np.arange(step, tokens + 1, step), tokens])
-    curves: dict[tuple[str, int], FloatArray] = {}
+    rows: list[Record] = []
     fixed_tokens: dict[int, float] = {}
     for clients in SIZES:
+        gained = [np.cumsum(attention.importance(clients, seed), axis=1) for seed in range(seeds)]
+        kept = np.stack([mass[:, counts - 1].sum(axis=0) for mass in gained])
         rounds_s = {metric: _round_s(clients, seeds, counts, metric) for metric in METRICS}
-        kept = np.stack([_retained(attention, clients, seed, counts) for seed in range(seeds)])
-        for metric, seconds in rounds_s.items():
-            curves[metric, clients] = np.asarray((kept / seconds).mean(axis=0))
+        rows += [
+            {"metric": metric, "clients": clients, "tokens": count, "ste_per_s": ste}
+            for metric, seconds in rounds_s.items()
+            for count, ste in zip(counts.tolist(), (kept / seconds).mean(axis=0).tolist(), strict=True)
+        ]
         upload = rounds_s[UPLOAD]
         per_token = (upload[:, -1] - upload[:, 0]) / (counts[-1] - counts[0])
         fixed_tokens[clients] = float(((rounds_s[WHOLE] - upload)[:, -1] / per_token).mean())
-    peaks = {key: int(counts[curve.argmax()]) for key, curve in curves.items()}
-    values = paper_values("fig6")
-    peak, height = values["peak", "common K"], values["peak", "STE"]
-    sizes = ", ".join(f"{clients} clients {fixed_tokens[clients]:.0f}" for clients in SIZES)
+    peaks = [
+        max(curve, key=lambda row: row["ste_per_s"]) for curve in grouped(rows, "clients", "metric").values()
+    ]
+    at_standard = [peak for peak in peaks if peak["clients"] == CLIENTS]
+    paper = paper_values("fig6")
+    peak, height = paper["peak", "common K"].value, paper["peak", "STE"].value
+    ours = [
+        OurValue(
+            ("peak", "common K"), row["tokens"], (f"{row['clients']} clients", f"peak by {row['metric']}")
+        )
+        for row in peaks
+    ]
+    ours += [
+        OurValue(("peak", "STE"), row["ste_per_s"], (f"{CLIENTS} clients", f"STE there, {row['metric']}"))
+        for row in at_standard
+    ]
+    sizes = ", ".join(f"{clients} clients {worth:.0f}" for clients, worth in fixed_tokens.items())
     return Report(
         target="fig6",
         title="Figure 6: STE against a common K",
         setting=setting_text(attention, seeds)
         + " Every client sends the same K with the bandwidths and powers that finish it soonest.",
-        compared=[
-            *(
-                Compared(
-                    f"{clients} clients", f"peak by {metric}", "tokens", at, peak, TOLERANCE * peak.value
-                )
-                for (metric, clients), at in peaks.items()
-            ),
-            *(
-                Compared(
-                    f"{CLIENTS} clients", f"STE there, {metric}", "1/s", curves[metric, CLIENTS].max(), height
-                )
-                for metric in METRICS
-            ),
-        ],
-        statements=[
-            Statement(
-                f"The STE peaks inside the range, by {metric} ({CLIENTS} clients, from K_min = "
-                f"{MIN_TOKENS} on)",
-                "B",
-                MIN_TOKENS < peaks[metric, CLIENTS] < tokens,
-                f"over all K at {peaks[metric, CLIENTS]} of {tokens}",
-            )
-            for metric in METRICS
-        ],
-        tables=[_moves_table(attention, int(peak.value))],
-        data=[
-            {"metric": metric, "clients": clients, "tokens": int(count), "ste_per_s": float(value)}
-            for (metric, clients), curve in curves.items()
-            for count, value in zip(counts, curve, strict=True)
-        ],
-        figure=_draw(attention, counts, curves, fixed_tokens, peak.value, height.value),
+        compared=compare(paper, ours, lambda value: TOLERANCE * value.value),
+        statements=judge(CLAIMS, [{**row, "all_tokens": tokens} for row in at_standard]),
+        tables=[_moves_table(profiles, int(peak))],
+        data=rows,
+        figure=_draw(rows, profiles, fixed_tokens, peak, height),
         remarks=[
             "An upload takes K + 2 token times (somewhat more where energy forces the power down), so by "
             "upload time the peak is where the next token's share of the attention gained so far falls to "
-            f"1 / (K + 2). Two things move it to {peak.value:g}, and the table says how much of each alone "
+            f"1 / (K + 2). Two things move it to {peak:g}, and the table says how much of each alone "
             "it takes: time that does not shrink with K, or even attention mixed in. Downlink and forward "
             f"pass are worth, in token times: {sizes}; the fewer share the band, the more."
         ],
@@ -135,103 +138,73 @@ def _excess_and_slope(profile: FloatArray, count: int) -> tuple[float, float]:
     return float(profile[:count].sum()) - (count + 2) * slope, slope
 
 
-def _mean_profile(single: FloatArray) -> FloatArray:
-    return np.asarray(np.sort(single, axis=1)[:, ::-1].mean(axis=0))
+def _moves_table(profiles: Mapping[str, FloatArray], count: int) -> TextTable:
+    def needed(amount: float | None, scale: float, unit: str) -> str:
+        return "it lies beyond" if amount is None else f"{scale * amount:.0f} {unit}"
 
-
-def _moves_table(attention: Attention, count: int) -> TextTable:
-    profiles = {label: _mean_profile(profile) for label, profile in attention.profiles.items()}
-    lines = [
+    lines = tuple(
         (
             label,
             f"{100 * float(profile[: round(len(profile) / 10)].sum()):.0f} %",
             f"K = {peak_of(profile, 0.0)}",
-            _needed(fixed_time_for_peak(profile, count), 1.0, "token times"),
-            _needed(evenness_for_peak(profile, count), 100.0, "%"),
+            needed(fixed_time_for_peak(profile, count), 1.0, "token times"),
+            needed(evenness_for_peak(profile, count), 100.0, "%"),
         )
         for label, profile in profiles.items()
-    ]
-    return TextTable(
-        f"What would put the peak at K = {count}",
-        (
-            "attention",
-            "in the first 10 %",
-            "peak by upload time",
-            "fixed time needed",
-            "or even share needed",
-        ),
-        tuple(lines),
     )
-
-
-def _needed(amount: float | None, scale: float, unit: str) -> str:
-    return "it lies beyond" if amount is None else f"{scale * amount:.0f} {unit}"
-
-
-def _retained(attention: Attention, clients: int, seed: int, counts: NDArray[np.int64]) -> FloatArray:
-    """Attention that all clients together keep at every K."""
-    gained = np.cumsum(attention.importance(clients, seed), axis=1)
-    return np.asarray(gained[:, counts - 1].sum(axis=0))
+    columns = ("attention", "in the first 10 %", "peak by upload time", "fixed time needed")
+    return TextTable(f"What would put the peak at K = {count}", (*columns, "or even share needed"), lines)
 
 
 def _round_s(clients: int, seeds: int, counts: NDArray[np.int64], metric: str) -> FloatArray:
-    """(seeds, counts) least round time of a common K, which does not depend on the importance."""
+    """(seeds, counts) least round time of a common K whatever the importance; inf where none is feasible."""
     even = np.ones((clients, int(counts[-1])))
     found = np.empty((seeds, len(counts)))
     for seed in range(seeds):
         problem = cell_round(clients, seed, even, metric=metric, min_tokens=1)
         for column, count in enumerate(counts):
             evaluation = solve(problem, "fixed", tokens=int(count)).evaluation
-            assert evaluation is not None
-            found[seed, column] = evaluation.round_s
+            found[seed, column] = math.inf if evaluation is None else evaluation.round_s
     return found
 
 
 def _draw(
-    attention: Attention,
-    counts: NDArray[np.int64],
-    curves: Curves,
+    rows: Sequence[Record],
+    profiles: Mapping[str, FloatArray],
     fixed_tokens: Mapping[int, float],
     peak: float,
     height: float,
 ) -> Figure:
+    """Left the curves with their peaks; right the peak against fixed time, with the cell's own marked."""
     figure, (left, right) = canvas("reproduce", 1, 2, (9.6, 4.4))
-    drawn = [(metric, clients) for clients in (CLIENTS, SIZES[0]) for metric in METRICS]
-    for number, (metric, clients) in enumerate(drawn):
-        curve = curves[metric, clients]
-        best = int(curve.argmax())
-        line = LINES[list(METRICS).index(metric)]
-        label = f"{clients} clients, {metric}"
-        left.plot(counts, curve, color=COLOURS[number], linestyle=line, linewidth=1.8, label=label)
-        left.plot(counts[best], curve[best], MARKERS[number], color=COLOURS[number], markersize=7)
+    for (clients, metric), curve in grouped(rows, "clients", "metric").items():
+        if clients in DRAWN:
+            tokens, stes = ([row[column] for row in curve] for column in ("tokens", "ste_per_s"))
+            style = {**look(DRAWN.index(clients)), "linestyle": LINES[list(METRICS).index(metric)]}
+            style |= {"markersize": 6, "markevery": [int(np.argmax(stes))]}  # a marker at the peak alone
+            left.plot(tokens, stes, **style, label=f"{clients} clients, {metric}")
     left.axvline(peak, **REFERENCE, label=f"paper's peak, K = {peak:g} (B)")
     left.axhline(height, **REFERENCE_CURVE, label="paper's STE there (C)")
     left.set(xlabel="common K, tokens kept per image", ylabel="STE, 1/s", title="Where the STE peaks")
     left.set_ylim(bottom=0)
-    _draw_moves(right, attention, fixed_tokens, peak)
+    moves = [
+        {"attention": label, "fixed": fixed, "peak": peak_of(profile, fixed)}
+        for label, profile in profiles.items()
+        for fixed in np.geomspace(1, 2000, 200).tolist()
+    ]
+    lines(right, moves, "fixed", "peak", "attention", markers=False)
+    ceiling = 1.02 * max(row["tokens"] for row in rows)
+    right.axhline(peak, **REFERENCE)
+    marks = [(1.0, "left", "clients:"), *((at, "center", str(size)) for size, at in fixed_tokens.items())]
+    for at, side, text in marks:
+        right.text(at, ceiling, text, ha=side, va="bottom", fontsize=8, color="0.3")
+    for at in fixed_tokens.values():
+        right.axvline(at, color="0.75", linewidth=0.9)
+    right.set(xscale="log", xlabel="time that does not shrink with K, in uploads of one token")
+    right.set(ylabel="K of the peak by whole time", ylim=(0, ceiling))
+    right.set_title("What moves it", pad=16)
+    right.xaxis.set_major_formatter("{x:,.0f}")
     for axes in (left, right):
-        axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
+        place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14), "ncols": 2}
+        axes.legend(**place, fontsize=8, frameon=False, handlelength=3.5)
     return figure
-
-
-def _draw_moves(axes: Axes, attention: Attention, fixed_tokens: Mapping[int, float], peak: float) -> None:
-    """The peak against time that does not shrink with K, with the cell's own marked."""
-    fixed = np.geomspace(1, 2000, 200)
-    for number, (label, profile) in enumerate(attention.profiles.items()):
-        mean = _mean_profile(profile)
-        at: list[Any] = [peak_of(mean, value) for value in fixed]
-        axes.plot(fixed, at, **{**look(number), "marker": ""}, label=label)
-    top = 1.02 * next(iter(attention.profiles.values())).shape[1]
-    axes.axhline(peak, **REFERENCE)
-    for clients, value in fixed_tokens.items():
-        axes.axvline(value, color="0.75", linewidth=0.9)
-        axes.text(value, top, f"{clients}", ha="center", va="bottom", fontsize=8, color="0.3")
-    axes.text(1, top, "clients:", ha="left", va="bottom", fontsize=8, color="0.3")
-    axes.set(
-        xscale="log",
-        xlabel="time that does not shrink with K, in uploads of one token",
-        ylabel="K of the peak by whole time",
-        ylim=(0, top),
-    )
-    axes.set_title("What moves it", pad=16)
-    axes.xaxis.set_major_formatter("{x:,.0f}")

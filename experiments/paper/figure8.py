@@ -1,9 +1,8 @@
-"""The paper's figure 8: how the alternating loop converges, what each decision is worth, what K follows."""
+"""The paper's figure 8: convergence of the alternating loop, ablation of its decisions, K against limits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -14,22 +13,35 @@ from ...benchmarks.report.drawing import (
     REFERENCE_CURVE,
     canvas,
     legend_below,
-    look,
+    lines,
 )
 from ...benchmarks.report.text_table import TextTable
 from ...solver import solve
-from ...solver.problem import FloatArray
-from .figures import CLIENTS, METRICS, MIN_TOKENS, UPLOAD, WHOLE, Attention, cell_round, setting_text
-from .reproduce import Compared, Report, Statement, paper_values
+from .comparison import Claim, OurValue, compare, judge, paper_values
+from .figures import METRICS, MIN_TOKENS, UPLOAD, WHOLE, Attention, cell_rounds, setting_text
+from .records import Record, grouped, records
+from .report import Report
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+SHARE: Final = "share_of_optimum_percent"
+PAPER_SHARE: Final = "paper_grade_c_share_of_its_best_percent"
+OPTIMUM: Final[Mapping[str, Any]] = {"color": "black", "linewidth": 1.4, "label": "certified optimum"}
 SETTLED: Final = 1e-3
 """A loop has settled when it is within this share of where it ends."""
 
 ITERATIONS: Final = 12
 STARTS: Final = {"min_tokens": "from K_min", "full": "from all tokens", "random": "from a random point"}
+CONVERGENCE: Final = (
+    Claim(
+        "The loop settles within {limit:g} outer iterations",
+        "B",
+        lambda found: found["worst"] <= found["limit"],
+        "within 0.1 % of its end after at most {worst}, by upload time, over {seeds} rounds and three "
+        "starts; how far below the optimum that is, the table says",
+    ),
+)
 
 ABLATION: Final[Mapping[str, Mapping[str, Any]]] = {
     "all three optimised": {},
@@ -37,60 +49,60 @@ ABLATION: Final[Mapping[str, Mapping[str, Any]]] = {
     "without bandwidth": {"hold": "bandwidth"},
     "without token selection": {"hold": "tokens", "starts": "full"},
 }
-WORST_FIRST: Final = ("without token selection", "without bandwidth", "without power")
+"""Options of `alternating`."""
+
+WORTH: Final = (
+    Claim(
+        "Removing token selection costs the most STE, then bandwidth, then power ({metric})",
+        "A",
+        lambda share: share["without token selection"] < share["without bandwidth"] < share["without power"],
+        ", ".join(f"{name} {{{name}:.1f}} %" for name in ABLATION) + " of the certified optimum",
+    ),
+)
 
 RULES: Final[Mapping[str, tuple[str, str, Mapping[str, Any]]]] = {
     "optimal, upload time": (UPLOAD, "exact", {}),
     "optimal, whole time": (WHOLE, "exact", {}),
-    "most that fit (eq. 41), from K_min": (
-        UPLOAD,
-        "alternating",
-        {"token_rule": "paper", "starts": "min_tokens"},
-    ),
-    "most that fit (eq. 41), from all tokens": (
-        UPLOAD,
-        "alternating",
-        {"token_rule": "paper", "starts": "full"},
-    ),
+    **{
+        f"most that fit (eq. 41), {STARTS[start]}": (
+            UPLOAD,
+            "alternating",
+            {"token_rule": "paper", "starts": start},
+        )
+        for start in ("min_tokens", "full")
+    },
 }
 """How K is chosen in 8c: round time, solver, options."""
 
 SWEPT: Final = {"bandwidth_hz": "W_tot", "max_energy_j": "E_max"}
-
-
-@dataclass(frozen=True, eq=False)
-class Loop:
-    """The alternating loop on one round.
-
-    Attributes:
-        ste: after every outer iteration, the start first.
-        bound: proved upper bound on the optimum.
-    """
-
-    ste: FloatArray
-    bound: float
-
-    @property
-    def settled(self) -> int:
-        """Outer iterations until it is within `SETTLED` of its end."""
-        return int(np.argmax(self.ste >= self.ste[-1] * (1 - SETTLED)))
-
-    @property
-    def below(self) -> float:
-        """How far below the bound it ends, relative."""
-        return 1 - float(self.ste[-1]) / self.bound
-
-
-Loops = Mapping[tuple[str, str], Sequence[Loop]]
-"""Loops by metric and start."""
+GROWTH: Final = (Claim("K grows with {limit} ({rule})", "B", lambda found: found["grows"], "{told}"),)
 
 
 def figure8a(attention: Attention, seeds: int) -> Report:
     """Convergence of the alternating loop, with the certified optimum drawn in."""
-    loops = _loops(attention, seeds)
-    limit = paper_values("fig8a")["alternating", "outer iterations until it settles"]
-    slowest = {key: max(loop.settled for loop in group) for key, group in loops.items()}
-    worst = max(iterations for (metric, _), iterations in slowest.items() if metric == UPLOAD)
+    points: list[tuple[Any, ...]] = []
+    for metric in METRICS:
+        rounds = cell_rounds(attention, seeds, metric)
+        bounds = [solve(problem, "exact").bound for problem in rounds]
+        for start, text in STARTS.items():
+            options: dict[str, Any] = {"starts": start, "max_iterations": ITERATIONS, "tolerance": 0.0}
+            for seed, (problem, bound) in enumerate(zip(rounds, bounds, strict=True)):
+                trace = solve(problem, "alternating", seed=seed, **options).trace
+                points += [(metric, text, seed, step, point.ste, bound) for step, point in enumerate(trace)]
+    columns = ("metric", "start", "seed", "iteration", "ste_per_s", "certified_bound_per_s")
+    rows = records(columns, points)
+    paper, key = paper_values("fig8a"), ("alternating", "outer iterations until it settles")
+    limit = paper[key].value
+    ours, ends, worst = [], [], 0
+    for (metric, start), group in grouped(rows, "metric", "start").items():
+        loops = list(grouped(group, "seed").values())
+        settled = [_settled(loop) for loop in loops]
+        below = [100 - _share(loop[-1]) for loop in loops]
+        ours.append(OurValue(key, max(settled), (f"{start}, {metric}", "slowest to settle")))
+        worst = max(worst, *settled) if metric == UPLOAD else worst
+        iterations = (f"{np.median(settled):.0f}", f"{max(settled)}")
+        ends.append((f"{metric}, {start}", *iterations, f"{np.median(below):.2f} %", f"{max(below):.2f} %"))
+    headers = ("round time and start", "iterations, median", "slowest", "below, median", "worst")
     return Report(
         target="fig8a",
         title="Figure 8a: the alternating loop converges, and where to",
@@ -98,104 +110,42 @@ def figure8a(attention: Attention, seeds: int) -> Report:
         + f" K_min = {MIN_TOKENS}. Three starts, each block solved exactly, at most {ITERATIONS} outer "
         "iterations. The certified optimum is the bound that the exact solver proves; lines are medians "
         "over the rounds, shades their range.",
-        compared=[
-            Compared(f"{start}, {metric}", "slowest to settle", "iterations", slow, limit, 0.0, at_most=True)
-            for (metric, start), slow in slowest.items()
-        ],
-        statements=[
-            Statement(
-                f"The loop settles within {limit.value:g} outer iterations",
-                limit.grade,
-                worst <= limit.value,
-                f"within 0.1 % of its end after at most {worst}, by upload time, over {seeds} rounds and "
-                "three starts; how far below the optimum that is, the table says",
-            )
-        ],
-        tables=[
-            TextTable(
-                "How far below the certified optimum the loop ends",
-                ("round time and start", "iterations, median", "slowest", "below, median", "worst"),
-                tuple(
-                    (
-                        f"{metric}, {start}",
-                        f"{np.median([loop.settled for loop in group]):.0f}",
-                        f"{slowest[metric, start]}",
-                        f"{100 * np.median([loop.below for loop in group]):.2f} %",
-                        f"{100 * max(loop.below for loop in group):.2f} %",
-                    )
-                    for (metric, start), group in loops.items()
-                ),
-            )
-        ],
-        data=[
-            {
-                "metric": metric,
-                "start": start,
-                "seed": seed,
-                "iteration": iteration,
-                "ste_per_s": float(value),
-                "certified_bound_per_s": loop.bound,
-            }
-            for (metric, start), group in loops.items()
-            for seed, loop in enumerate(group)
-            for iteration, value in enumerate(loop.ste)
-        ],
-        figure=_draw_loops(loops, limit.value),
+        compared=compare(paper, ours, lambda value: 0.0, at_most=True),
+        statements=judge(CONVERGENCE, [{"limit": limit, "worst": worst, "seeds": seeds}]),
+        tables=[TextTable("How far below the certified optimum the loop ends", headers, tuple(ends))],
+        data=rows,
+        figure=_draw_loops(rows, limit),
     )
 
 
 def figure8b(attention: Attention, seeds: int) -> Report:
     """What is lost when one of power, bandwidth and tokens is not optimised."""
-    paper = {row: value for (row, _), value in paper_values("fig8b").items()}
-    whole = paper["all three optimised"].value
-    paper_shares = {name: 100 * paper[name].value / whole for name in ABLATION}
-    stes: dict[str, dict[str, FloatArray]] = {}
-    shares: dict[str, dict[str, float]] = {}
+    paper = paper_values("fig8b")
+    found: list[tuple[Any, ...]] = []
     for metric in METRICS:
-        rounds = [
-            cell_round(CLIENTS, seed, attention.importance(CLIENTS, seed), metric=metric)
-            for seed in range(seeds)
-        ]
-        bound = np.array([solve(problem, "exact").bound for problem in rounds])
-        stes[metric] = {
-            name: np.array([solve(problem, "alternating", **options).ste for problem in rounds])
-            for name, options in ABLATION.items()
-        }
-        shares[metric] = {name: 100 * float((ste / bound).mean()) for name, ste in stes[metric].items()}
-
+        rounds = cell_rounds(attention, seeds, metric)
+        bounds = np.array([solve(problem, "exact").bound for problem in rounds])
+        for name, options in ABLATION.items():
+            stes = np.array([solve(problem, "alternating", **options).ste for problem in rounds])
+            papers = 100 * paper[name, "STE"].value / paper["all three optimised", "STE"].value
+            found.append((metric, name, float(stes.mean()), 100 * float((stes / bounds).mean()), papers))
+    columns = ("metric", "variant", "ste_per_s", SHARE, PAPER_SHARE)
+    rows = records(columns, found)
+    ours = [OurValue((name, "STE"), ste, (name, f"STE, {metric}")) for metric, name, ste, *_ in found]
+    shares = [
+        {"metric": metric, **{row["variant"]: row[SHARE] for row in group}}
+        for (metric,), group in grouped(rows, "metric").items()
+    ]
     return Report(
         target="fig8b",
         title="Figure 8b: what each decision is worth",
         setting=setting_text(attention, seeds)
         + f" K_min = {MIN_TOKENS}, E_max 0.8 J, `alternating` with one block held where it starts: equal "
         "bandwidth, the power that its first point needs, or all tokens.",
-        compared=[
-            Compared(name, f"STE, {metric}", "1/s", float(stes[metric][name].mean()), paper[name])
-            for metric in METRICS
-            for name in ABLATION
-        ],
-        statements=[
-            Statement(
-                f"Removing token selection costs the most STE, then bandwidth, then power ({metric})",
-                "A",
-                bool((np.diff([shares[metric][name] for name in WORST_FIRST]) > 0).all()),
-                ", ".join(f"{name} {shares[metric][name]:.1f} %" for name in ABLATION)
-                + " of the certified optimum",
-            )
-            for metric in METRICS
-        ],
-        data=[
-            {
-                "metric": metric,
-                "variant": name,
-                "ste_per_s": float(stes[metric][name].mean()),
-                "share_of_optimum_percent": shares[metric][name],
-                "paper_grade_c_share_of_its_best_percent": paper_shares[name],
-            }
-            for metric in METRICS
-            for name in ABLATION
-        ],
-        figure=_draw_ablation(shares, paper_shares),
+        compared=compare(paper, ours, lambda value: 0.0),
+        statements=judge(WORTH, shares),
+        data=rows,
+        figure=_draw_ablation(rows),
     )
 
 
@@ -205,13 +155,14 @@ def figure8c(attention: Attention, seeds: int, points: int) -> Report:
         "bandwidth_hz": np.linspace(10e6, 100e6, points),
         "max_energy_j": np.geomspace(0.05, 1.6, points),
     }
-    means = {
-        (name, rule): np.array(
-            [_mean_tokens(attention, seeds, rule, {name: float(value)}) for value in values]
-        )
+    found = [
+        (name, value, rule, _mean_tokens(attention, seeds, rule, {name: value}))
         for name, values in sweeps.items()
         for rule in RULES
-    }
+        for value in values.tolist()
+    ]
+    rows = records(("swept", "value", "rule", "mean_tokens"), found)
+    growth = [_growth(swept, rule, group) for (swept, rule), group in grouped(rows, "swept", "rule").items()]
     return Report(
         target="fig8c",
         title="Figure 8c: tokens kept, against bandwidth and energy",
@@ -219,121 +170,95 @@ def figure8c(attention: Attention, seeds: int, points: int) -> Report:
         + f" K_min = {MIN_TOKENS}. K is that of the certified optimum with either round time, or what the "
         "paper's rule takes: the most tokens that fit the round time found so far (eq. 41), from either "
         "end. A value at which a round is infeasible is left out.",
-        statements=[
-            _grows(f"K grows with {SWEPT[name]} ({rule})", found) for (name, rule), found in means.items()
-        ],
-        data=[
-            {
-                "swept": name,
-                "value": float(value),
-                "rule": rule,
-                "mean_tokens": None if np.isnan(found) else float(found),
-            }
-            for (name, rule), curve in means.items()
-            for value, found in zip(sweeps[name], curve, strict=True)
-        ],
-        figure=_draw_sweeps(sweeps, means),
+        statements=judge(GROWTH, growth),
+        data=rows,
+        figure=_draw_sweeps(rows),
     )
 
 
-def _loops(attention: Attention, seeds: int) -> Loops:
-    loops: dict[tuple[str, str], list[Loop]] = {
-        (metric, text): [] for metric in METRICS for text in STARTS.values()
-    }
-    for metric in METRICS:
-        for seed in range(seeds):
-            problem = cell_round(CLIENTS, seed, attention.importance(CLIENTS, seed), metric=metric)
-            bound = solve(problem, "exact").bound
-            for start, text in STARTS.items():
-                options: dict[str, Any] = {"starts": start, "max_iterations": ITERATIONS, "tolerance": 0.0}
-                run = solve(problem, "alternating", seed=seed, **options)
-                loops[metric, text].append(Loop(np.array([point.ste for point in run.trace]), bound))
-    return loops
+def _settled(loop: Sequence[Record]) -> int:
+    """Outer iterations until it is within `SETTLED` of its end."""
+    stes = np.array([row["ste_per_s"] for row in loop])
+    return int(np.argmax(stes >= stes[-1] * (1 - SETTLED)))
 
 
-def _mean_tokens(attention: Attention, seeds: int, rule: str, change: Mapping[str, Any]) -> float:
+def _share(row: Record) -> float:
+    """STE as a share of the certified optimum, %."""
+    return 100 * float(row["ste_per_s"] / row["certified_bound_per_s"])
+
+
+def _mean_tokens(attention: Attention, seeds: int, rule: str, change: Mapping[str, float]) -> float:
     """Mean K over clients and rounds; nan where a round is infeasible."""
     metric, solver, options = RULES[rule]
-    means = []
-    for seed in range(seeds):
-        problem = cell_round(CLIENTS, seed, attention.importance(CLIENTS, seed), metric=metric, **change)
-        allocation = solve(problem, solver, **options).allocation
-        means.append(np.nan if allocation is None else float(allocation.tokens.mean()))
+    found = [
+        solve(problem, solver, **options).allocation
+        for problem in cell_rounds(attention, seeds, metric, **change)
+    ]
+    means = [np.nan if allocation is None else float(allocation.tokens.mean()) for allocation in found]
     return float(np.mean(means))
 
 
-def _grows(text: str, means: FloatArray) -> Statement:
+def _growth(swept: str, rule: str, rows: Sequence[Record]) -> Record:
     """Whether K ends more than a token above its start and never falls by one on the way."""
-    known = means[np.isfinite(means)]
-    if len(known) < 2:
-        return Statement(text, "B", None, "infeasible nearly everywhere")
-    grows = bool(known[-1] > known[0] + 1 and (np.diff(known) > -1).all())
-    told = f"mean K from {known[0]:.1f} to {known[-1]:.1f}, between {known.min():.1f} and {known.max():.1f}"
-    return Statement(text, "B", grows, told)
+    known = np.array([row["mean_tokens"] for row in rows if np.isfinite(row["mean_tokens"])])
+    grows, told = None, "infeasible nearly everywhere"
+    if len(known) > 1:
+        grows = bool(known[-1] > known[0] + 1 and (np.diff(known) > -1).all())
+        told = f"mean K from {known[0]:.1f} to {known[-1]:.1f}"
+        told += f", between {known.min():.1f} and {known.max():.1f}"
+    return {"limit": SWEPT[swept], "rule": rule, "grows": grows, "told": told}
 
 
-def _draw_loops(loops: Loops, limit: float) -> Figure:
-    from matplotlib.ticker import MaxNLocator
-
+def _draw_loops(rows: Sequence[Record], limit: float) -> Figure:
     figure, panels = canvas("reproduce", 1, 2, (9.2, 3.9), shared=True)
-    for axes, metric in zip(panels, METRICS, strict=True):
-        for number, start in enumerate(STARTS.values()):
-            group = loops[metric, start]
-            longest = max(len(loop.ste) for loop in group)
-            shares = np.array(
-                [100 * np.pad(loop.ste, (0, longest - len(loop.ste)), "edge") / loop.bound for loop in group]
-            )
-            steps = np.arange(longest)
-            low, high = shares.min(axis=0), shares.max(axis=0)
-            axes.fill_between(steps, low, high, color=COLOURS[number], alpha=0.15, linewidth=0)
-            axes.plot(steps, np.median(shares, axis=0), **look(number), label=start)
-        axes.axhline(100, color="black", linewidth=1.4, label="certified optimum")
+    steps = range(1 + max(row["iteration"] for row in rows))
+    for axes, (metric, title) in zip(panels, METRICS.items(), strict=True):
+        loops = grouped((row for row in rows if row["metric"] == metric), "start", "seed")
+        shares = [  # a loop that has ended stays where it is
+            {"start": start, "iteration": step, "share": _share(loop[min(step, len(loop) - 1)])}
+            for (start, _), loop in loops.items()
+            for step in steps
+        ]
+        lines(axes, shares, "iteration", "share", "start", spread=(0, 100))
+        axes.axhline(100, **OPTIMUM)
         axes.axvline(limit, **REFERENCE, label=f"paper: settled by {limit:g} (B)")
-        axes.set(xlabel="outer iteration", title=METRICS[metric])
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    panels[0].set(ylabel="STE, share of the certified optimum, %")
+        axes.set(xlabel="outer iteration", title=title, xticks=range(1 + max(steps[-1], int(limit))))
+    panels[0].set(ylabel="STE, share of the certified optimum, %", ylim=(0, 104))
     legend_below(figure, panels[0], columns=3)
     return figure
 
 
-def _draw_ablation(shares: Mapping[str, Mapping[str, float]], paper: Mapping[str, float]) -> Figure:
+def _draw_ablation(rows: Sequence[Record]) -> Figure:
     figure, (axes,) = canvas("reproduce", 1, 1, (7.2, 4.2))
     width = 0.36
-    for number, (metric, values) in enumerate(shares.items()):
-        bars = axes.bar(
-            np.arange(len(paper)) + (number - 0.5) * width,
-            [values[name] for name in paper],
-            width,
-            color=COLOURS[number],
-            hatch=("", "//")[number],
-            edgecolor="white",
-            label=METRICS[metric],
-        )
+    places = np.arange(len(ABLATION))
+    for number, ((metric,), group) in enumerate(grouped(rows, "metric").items()):
+        shares = [row[SHARE] for row in group]
+        style: dict[str, Any] = {"color": COLOURS[number], "hatch": ("", "//")[number], "edgecolor": "white"}
+        bars = axes.bar(places + (number - 0.5) * width, shares, width, **style, label=METRICS[metric])
         box = {"facecolor": COLOURS[number], "edgecolor": "none", "pad": 1.5}
         axes.bar_label(bars, fmt="%.0f %%", fontsize=9, label_type="center", color="white", bbox=box)
-    for place, share in enumerate(paper.values()):
-        label = None if place else "paper, share of its best (C)"
-        axes.plot([place - 0.42, place + 0.42], [share, share], **REFERENCE_CURVE, label=label)
-    axes.set_xticks(range(len(paper)), list(paper))
-    axes.axhline(100, color="black", linewidth=1.4, label="certified optimum")
+    paper = [row[PAPER_SHARE] for row in rows[: len(ABLATION)]]
+    label = "paper, share of its best (C)"
+    axes.hlines(paper, places - 0.42, places + 0.42, **REFERENCE_CURVE, label=label)
+    axes.set_xticks(places, list(ABLATION))
+    axes.axhline(100, **OPTIMUM)
     axes.grid(visible=False, axis="x")
-    axes.set(ylabel="STE, share of the certified optimum, %", ylim=(0, 112))
+    axes.set(ylabel="STE, share of the certified optimum, %", ylim=(0, 104))
     legend_below(figure, axes, columns=2)
     return figure
 
 
-def _draw_sweeps(sweeps: Mapping[str, FloatArray], means: Mapping[tuple[str, str], FloatArray]) -> Figure:
-    figure, (bandwidth, energy) = canvas("reproduce", 1, 2, (9.2, 4.2), shared_y=True)
-    for axes, (name, values), scale in zip((bandwidth, energy), sweeps.items(), (1e-6, 1.0), strict=True):
-        for number, rule in enumerate(RULES):
-            axes.plot(scale * values, means[name, rule], **look(number), label=rule)
+def _draw_sweeps(rows: Sequence[Record]) -> Figure:
+    figure, panels = canvas("reproduce", 1, 2, (9.2, 4.2), shared_y=True)
+    for axes, group in zip(panels, grouped(rows, "swept").values(), strict=True):
+        lines(axes, group, "value", "mean_tokens", "rule")
         axes.axhline(MIN_TOKENS, color="0.6", linewidth=0.9, label=r"$K_\mathrm{min}$")
         axes.set(ylim=(0, 205))
-    bandwidth.set(
-        xlabel=r"shared bandwidth $W_\mathrm{tot}$, MHz",
-        ylabel="mean K, tokens kept per image",
-        xlim=(0, None),
-    )
+    bandwidth, energy = panels
+    bandwidth.set(xlabel=r"shared bandwidth $W_\mathrm{tot}$, MHz", xlim=(0, None))
+    bandwidth.set_ylabel("mean K, tokens kept per image")
+    bandwidth.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g}")
     energy.set(xlabel=r"energy budget $E_\mathrm{max}$, J", xscale="log")
     energy.set_xticks([0.05, 0.1, 0.2, 0.4, 0.8, 1.6])
     energy.xaxis.set_major_formatter("{x:g}")

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from ...benchmarks.report.drawing import canvas
 from ...solver.problem import FloatArray
-from .reproduce import Report, Statement
+from .comparison import Claim, judge
+from .records import records
+from .report import Report
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,6 +25,23 @@ KEPT_SHARE: Final = 64 / 196
 
 DIM: Final = 0.18
 """Brightness that is left of patches that were not kept."""
+
+CLAIMS: Final = (
+    Claim(
+        "Kept tokens sit on the object",
+        "B",
+        lambda found: found["first"] > 1.1 * found["all"] if found["judged"] else None,
+        "{first:.0f} % of the kept patches are {thing} by attention after block {cut}, {last:.0f} % after "
+        "block {depth}; {all:.0f} % of all patches are",
+    ),
+)
+
+STAND_IN: Final = (
+    "No outlines of the objects are at hand, so the sentence is not judged; the share of kept patches in the "
+    "middle of the image (patches at most a quarter of its side away from the centre), where photographers "
+    "put things, is a weak stand-in. The picture shows photographs and is not part of the project: their "
+    "licences differ."
+)
 
 
 def figure9(pictures: Pictures, cut: int) -> Report:
@@ -38,15 +57,18 @@ def figure9(pictures: Pictures, cut: int) -> Report:
     count = max(1, round(KEPT_SHARE * patches))
     masks = {block: _kept(score, count) for block, score in scores.items()}
     digits = pictures.name == "digits"
-    object_mask = _ink(pictures) if digits else _centre(pictures)
-    share = float(object_mask.mean())
-    on_object = {block: float(object_mask[mask].mean()) for block, mask in masks.items()}
+    on_object = _ink(pictures) if digits else _centre(pictures)
     thing = "patches with ink" if digits else "the middle of the image"
-    found = (
-        f"{100 * on_object[cut]:.0f} % of the kept patches are {'' if digits else 'in '}{thing} by "
-        f"attention after block {cut}, {100 * on_object[depth]:.0f} % after block {depth}; "
-        f"{100 * share:.0f} % of all patches are"
+    share = float(on_object.mean())
+    rows = records(
+        ("block", "kept", "patches", "share_on", "kept_share", "all_share"),
+        [
+            (block, count, patches, thing, float(on_object[mask].mean()), share)
+            for block, mask in masks.items()
+        ],
     )
+    first, last = 100 * rows[0]["kept_share"], 100 * rows[-1]["kept_share"]
+    found = {"first": first, "last": last, "all": 100 * share, "cut": cut, "depth": depth, "judged": digits}
     return Report(
         target="fig9",
         title="Figure 9: kept tokens over images",
@@ -55,33 +77,10 @@ def figure9(pictures: Pictures, cut: int) -> Report:
             f"{patches}. Kept are the patches that [CLS] attends to most after block {cut}, the client's "
             f"last, and for comparison after block {depth}, the model's last."
         ),
-        statements=[
-            Statement(
-                "Kept tokens sit on the object", "B", on_object[cut] > 1.1 * share if digits else None, found
-            )
-        ],
-        data=[
-            {
-                "block": block,
-                "kept": count,
-                "patches": patches,
-                "share_on": thing,
-                "kept_share": on_object[block],
-                "all_share": share,
-            }
-            for block in masks
-        ],
-        figure=_draw(pictures, scores, masks, cut, depth),
-        remarks=(
-            []
-            if digits
-            else [
-                "No outlines of the objects are at hand, so the sentence is not judged; the share of kept "
-                "patches in the middle of the image (patches at most a quarter of its side away from the "
-                "centre), where photographers put things, is a weak stand-in. The picture shows photographs "
-                "and is not part of the project: their licences differ."
-            ]
-        ),
+        statements=judge(CLAIMS, [{**found, "thing": thing if digits else f"in {thing}"}]),
+        data=rows,
+        figure=_draw(pictures, scores[cut], masks),
+        remarks=[] if digits else [STAND_IN],
     )
 
 
@@ -109,29 +108,21 @@ def _centre(pictures: Pictures) -> NDArray[np.bool_]:
     return np.tile((down[:, None] & across).reshape(1, -1), (len(pictures.images), 1))
 
 
-def _draw(
-    pictures: Pictures,
-    scores: Mapping[int, FloatArray],
-    masks: Mapping[int, NDArray[np.bool_]],
-    cut: int,
-    depth: int,
-) -> Figure:
-    rows, columns = pictures.grid
-    chosen = np.linspace(0, len(pictures.images) - 1, min(SHOWN, len(pictures.images))).round().astype(int)
-    names = ["image", f"attention,\nblock {cut}", f"kept by\nblock {cut}", f"kept by\nblock {depth}"]
+def _draw(pictures: Pictures, scores: FloatArray, masks: Mapping[int, NDArray[np.bool_]]) -> Figure:
+    """A column per image: itself, attention after the first block of `masks`, what each block keeps."""
+    images = pictures.images
+    chosen = np.linspace(0, len(images) - 1, min(SHOWN, len(images))).round().astype(int)
+    names = ["image", f"attention,\nblock {min(masks)}", *(f"kept by\nblock {block}" for block in masks)]
     figure, panels = canvas(
         "reproduce", len(names), len(chosen), (1.45 * len(chosen) + 0.7, 1.5 * len(names))
     )
-    side = pictures.images.size_px // rows
+    patch = np.ones((images.size_px // pictures.grid[0],) * 2)
     for column, index in enumerate(chosen):
-        image = pictures.images.pixels[index].permute(1, 2, 0).numpy() / 255.0
-        heat = scores[cut][index].reshape(rows, columns)
-        shown = [image, np.kron(heat, np.ones((side, side)))]
-        for block in (cut, depth):
-            mask = np.kron(masks[block][index].reshape(rows, columns), np.ones((side, side)))[:, :, None]
-            shown.append(image * np.where(mask > 0, 1.0, DIM))
-        for line, (name, picture) in enumerate(zip(names, shown, strict=True)):
-            axes = panels[line * len(chosen) + column]
+        image = images.pixels[index].permute(1, 2, 0).numpy() / 255.0
+        maps = [values[index].reshape(pictures.grid) for values in (scores, *masks.values())]
+        heat, *kept = (np.kron(values, patch) for values in maps)
+        shown = [image, heat, *(image * np.where(mask > 0, 1.0, DIM)[:, :, None] for mask in kept)]
+        for name, picture, axes in zip(names, shown, panels[column :: len(chosen)], strict=True):
             axes.imshow(picture, cmap="cividis", vmax=np.quantile(picture, 0.98))  # of the attention alone
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)

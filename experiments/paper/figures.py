@@ -1,4 +1,4 @@
-"""What figures 6 and 8 share: rounds of the paper's cell with given attention.
+"""Rounds of the paper's cell with measured or drawn attention, for figures 6 and 8.
 
 Two round times appear: upload time, which is the paper's metric, and whole time, with downlink and forward
 pass before it.
@@ -95,6 +95,14 @@ def cell_round(
         chosen = selected_clients(setting, devices)
         fields["overhead_s"] = before_upload_s(setting, devices, chosen)
     return replace(cell_problem(setting), **fields)
+
+
+def cell_rounds(attention: Attention, seeds: int, metric: str, **changes: Any) -> list[Problem]:
+    """Rounds of `CLIENTS` clients, one per seed, with that attention; other arguments as of `cell_round`."""
+    return [
+        cell_round(CLIENTS, seed, attention.importance(CLIENTS, seed), metric=metric, **changes)
+        for seed in range(seeds)
+    ]
 
 
 def setting_text(attention: Attention, seeds: int) -> str:

@@ -1,4 +1,4 @@
-"""Images and a ViT whose attention is read, for figures; digits and the small ViT where no others are."""
+"""Attention of a pretrained ViT on test images; digits and the small ViT where no others are given."""
 
 from __future__ import annotations
 
@@ -47,19 +47,16 @@ class Pictures:
         Raises:
             OptionError: a block out of range.
         """
-        halves, blocks = (
-            split(self.vit, max(blocks)),
-            sorted(set(blocks)),
-        )  # hooks answer in the order of the pass
+        halves = split(self.vit, max(blocks))
+        blocks = sorted(set(blocks))  # hooks answer in the order of the pass
         read = [halves.client.blocks[block - 1] for block in blocks]
         found: dict[int, list[FloatArray]] = {block: [] for block in blocks}
         for index in torch.split(torch.arange(len(self.images)), READ_AT_ONCE):
             with reading(read) as seen:
                 halves.client(self.images.normalised(index))
             for block, heads in zip(blocks, seen, strict=True):
-                scores = token_scores(
-                    "attention", [heads], halves.prefix_tokens, halves.grid, torch.Generator()
-                )
+                place = (halves.prefix_tokens, halves.grid, torch.Generator())
+                scores = token_scores("attention", [heads], *place)
                 found[block].append(scores.double().numpy())
         return {block: np.concatenate(parts) for block, parts in found.items()}
 

@@ -14,12 +14,9 @@ from ..setting import Setting
 TARGETS: Final = ("table1", "table2", "fig6", "fig8a", "fig8b", "fig8c", "fig9", "fig10")
 DATASETS: Final = {"imagenet100": "ImageNet100", "flowers102": "Flowers-102", "cub200": "CUB-200"}
 BACKBONES: Final = {
-    "vit_tiny": "vit_tiny_patch16_224",
-    "vit_small": "vit_small_patch16_224",
-    "vit_base": "vit_base_patch16_224",
-    "vit_large": "vit_large_patch16_224",
+    name: f"{name}_patch16_224" for name in ("vit_tiny", "vit_small", "vit_base", "vit_large")
 }
-"""timm's names of the backbones of Table I, and of ViT-Ti."""
+"""Names of timm by ours."""
 
 PAPER_NAMES: Final = ("LocalLoRA", "FedLoRA", "SplitLoRA", "SFLora", "ST-SFLora-Full", "ST-SFLora")
 SCHEMES: Final = dict(zip(METHODS, PAPER_NAMES, strict=True))
@@ -30,7 +27,7 @@ DATA_VARIABLE: Final = "STSFLORA_DATA"
 
 
 @dataclass(frozen=True)
-class Settings:
+class ReproductionSettings:
     """How much is reproduced, and from what; the options of `stsflora reproduce` are made from it.
 
     The small pretrained ViT is kept in the folder `cache`.

@@ -1,4 +1,4 @@
-"""What `stsflora reproduce` can make, by name, and how much of it."""
+"""Targets of `stsflora reproduce`: the paper's tables and figures by name, and settings of a reproduction."""
 
 from __future__ import annotations
 
@@ -16,27 +16,20 @@ from .figure8 import figure8a, figure8b, figure8c
 from .figure9 import figure9
 from .figure10 import DIGIT_COUNTS, PHOTO_COUNTS, accuracy_configs, figure10
 from .figures import Attention, drawn_attention
-from .reproduce import Report
-from .settings import BACKBONES, DATASETS, Settings
-from .tables import (
-    CUT,
-    ROUNDS,
-    TRAINING,
-    Cell,
-    measured_memory,
-    table1,
-    table2,
-)
+from .report import Report
+from .settings import BACKBONES, DATASETS, ReproductionSettings
+from .table1 import CUT, ROUNDS, TRAINING, Table1Cell, table1
+from .table2 import measured_memory, table2
 
 if TYPE_CHECKING:
-    from ..finetune.train import Run
+    from ..finetune.run import Run
     from .pictures import Pictures
 
 Train = Callable[[Mapping[str, Config]], "Sequence[Run]"]
 """Runs fine-tuning by names of folders."""
 
 
-def reproduce(target: str, settings: Settings, train: Train) -> Report:
+def reproduce(target: str, settings: ReproductionSettings, train: Train) -> Report:
     """Make one table or figure.
 
     Args:
@@ -56,32 +49,36 @@ def reproduce(target: str, settings: Settings, train: Train) -> Report:
     return TARGETS[target](settings, train)
 
 
-def _table1(settings: Settings, train: Train) -> Report:
-    rows = _known_runs(settings)
-    if settings.dataset is not None:
-        rows += _run_cells(settings, train)
-    return table1(rows)
+def _amount(settings: ReproductionSettings, quick: int, full: int) -> int:
+    return quick if settings.quick else full
 
 
-def _known_runs(settings: Settings) -> list[FinishedRun]:
+def _known_runs(settings: ReproductionSettings) -> list[FinishedRun]:
     return committed() + ([] if settings.runs is None else from_folders(settings.runs))
 
 
-def _run_cells(settings: Settings, train: Train) -> list[FinishedRun]:
-    """Fill some cells of Table I now."""
+def _trained(train: Train, configs: Mapping[str, Config]) -> list[FinishedRun]:
+    return [finished_run(run.config, run.logs) for run in train(configs)]
+
+
+def _table1(settings: ReproductionSettings, train: Train) -> Report:
+    """Table I from known runs, and some of its cells run now where a data set is named."""
+    runs = _known_runs(settings)
+    if settings.dataset is None:
+        return table1(runs)
     chosen = [
-        Cell(str(settings.dataset), settings.backbone, settings.partition, scheme)
+        Table1Cell(settings.dataset, settings.backbone, settings.partition, scheme)
         for scheme in settings.schemes
     ]
     data = settings.found_data
     if data is None or not Path(data).is_dir() or Path(data).name != settings.dataset:
         raise FileFormatError(
             "reproduce table1",
-            f"images of {DATASETS[str(settings.dataset)]} at {data!r:.80}",
+            f"images of {DATASETS[settings.dataset]} at {data!r:.80}",
             f"a folder named {settings.dataset} with train and test images (`models/data.py` says how)",
             f"Give it with --data .../{settings.dataset}",
         )
-    rounds = settings.rounds or (2 if settings.quick else ROUNDS)
+    rounds = settings.rounds or _amount(settings, 2, ROUNDS)
     weights = replace(settings, model=BACKBONES[settings.backbone]).found_weights
     configs = {
         f"{cell.dataset}_{cell.backbone}_{cell.partition}_{cell.scheme}": cell.config(
@@ -89,10 +86,10 @@ def _run_cells(settings: Settings, train: Train) -> list[FinishedRun]:
         )
         for cell in chosen
     }
-    return [finished_run(run.config, run.logs) for run in train(configs)]
+    return table1([*runs, *_trained(train, configs)])
 
 
-def _table2(settings: Settings, train: Train) -> Report:
+def _table2(settings: ReproductionSettings, _: Train) -> Report:
     if find_spec("peft") is None:
         return table2({})
     from ..finetune.device import chosen_device
@@ -100,20 +97,17 @@ def _table2(settings: Settings, train: Train) -> Report:
     return table2(measured_memory(chosen_device(settings.device).type))
 
 
-def _attention(settings: Settings, blocks: Sequence[int] = ()) -> Attention:
+def _attention(settings: ReproductionSettings, blocks: Sequence[int] = ()) -> Attention:
     """Attention of the ViT over real images where they are at hand, else drawn."""
-    data = settings.found_data
-    if data is None or data == "digits" or find_spec("timm") is None:
+    if settings.found_data in {None, "digits"} or find_spec("timm") is None:
         return drawn_attention(settings.seed)
-    seen = _pictures(settings, 64 if settings.quick else 256)
-    profiles = seen.attention([CUT, *blocks])
+    seen = _pictures(settings, _amount(settings, 64, 256))
+    profiles = {f"after block {block}": rows for block, rows in seen.attention([CUT, *blocks]).items()}
     source = f"[CLS] attention of {seen.model} after block {CUT} on {len(seen.images)} images of {seen.name}"
-    return Attention(
-        source, f"after block {CUT}", {f"after block {block}": values for block, values in profiles.items()}
-    )
+    return Attention(source, f"after block {CUT}", profiles)
 
 
-def _pictures(settings: Settings, count: int) -> Pictures:
+def _pictures(settings: ReproductionSettings, count: int) -> Pictures:
     """Images and model. Raises MissingDependencyError without torch and timm."""
     if find_spec("timm") is None:
         raise MissingDependencyError(
@@ -127,37 +121,14 @@ def _pictures(settings: Settings, count: int) -> Pictures:
     return pictures(settings.found_data, settings.model, settings.found_weights, count, settings.cache)
 
 
-def _seeds(settings: Settings, quick: int, full: int) -> int:
-    return quick if settings.quick else full
-
-
-def _figure6(settings: Settings, train: Train) -> Report:
-    return figure6(_attention(settings, (1, 4, 8, 12)), _seeds(settings, 2, 20), 6 if settings.quick else 1)
-
-
-def _figure8a(settings: Settings, train: Train) -> Report:
-    return figure8a(_attention(settings), _seeds(settings, 4, 20))
-
-
-def _figure8b(settings: Settings, train: Train) -> Report:
-    return figure8b(_attention(settings), _seeds(settings, 4, 20))
-
-
-def _figure8c(settings: Settings, train: Train) -> Report:
-    return figure8c(_attention(settings), _seeds(settings, 3, 20), 5 if settings.quick else 9)
-
-
-def _figure9(settings: Settings, train: Train) -> Report:
-    return figure9(_pictures(settings, 32 if settings.quick else 256), CUT)
-
-
-def _figure10(settings: Settings, train: Train) -> Report:
-    rows = _known_runs(settings)
-    report = figure10(rows)
+def _figure10(settings: ReproductionSettings, train: Train) -> Report:
+    """Figure 10 from known runs; its own runs where images are given or nothing is known."""
+    runs = _known_runs(settings)
+    report = figure10(runs)
     if settings.data is None and report.figure is not None:
         return report
     digits = settings.data in {None, "digits"}
-    rounds = settings.rounds or (3 if settings.quick else 15 if digits else ROUNDS)
+    rounds = settings.rounds or _amount(settings, 3, 15 if digits else ROUNDS)
     base = Config(rounds=rounds, evaluate_every=rounds, seed=settings.seed)
     if not digits:
         weights = settings.found_weights
@@ -169,17 +140,17 @@ def _figure10(settings: Settings, train: Train) -> Report:
             seed=settings.seed,
             **TRAINING,
         )
-    runs = train(accuracy_configs(base, DIGIT_COUNTS if digits else PHOTO_COUNTS))
-    return figure10([*rows, *(finished_run(run.config, run.logs) for run in runs)])
+    configs = accuracy_configs(base, DIGIT_COUNTS if digits else PHOTO_COUNTS)
+    return figure10([*runs, *_trained(train, configs)])
 
 
-TARGETS: Final[Mapping[str, Callable[[Settings, Train], Report]]] = {
+TARGETS: Final[Mapping[str, Callable[[ReproductionSettings, Train], Report]]] = {
     "table1": _table1,
     "table2": _table2,
-    "fig6": _figure6,
-    "fig8a": _figure8a,
-    "fig8b": _figure8b,
-    "fig8c": _figure8c,
-    "fig9": _figure9,
+    "fig6": lambda s, _: figure6(_attention(s, (1, 4, 8, 12)), _amount(s, 2, 20), _amount(s, 6, 1)),
+    "fig8a": lambda s, _: figure8a(_attention(s), _amount(s, 4, 20)),
+    "fig8b": lambda s, _: figure8b(_attention(s), _amount(s, 4, 20)),
+    "fig8c": lambda s, _: figure8c(_attention(s), _amount(s, 3, 20), _amount(s, 5, 9)),
+    "fig9": lambda s, _: figure9(_pictures(s, _amount(s, 32, 256)), CUT),
     "fig10": _figure10,
 }

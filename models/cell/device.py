@@ -78,7 +78,7 @@ class Architecture:
         return 2.0 * self.patches * self.width * self.patch_size**2 * self.channels
 
     def block_flop(self, length: int | None = None) -> float:
-        """FLOP of one block's forward pass over T tokens of one image, without adapters."""
+        """FLOP of one block's forward pass over `length` tokens of one image, T by default; no adapters."""
         tokens = self.length if length is None else length
         linear = (4.0 + 2.0 * self.mlp_ratio) * tokens * self.width**2
         return 2.0 * (linear + 2.0 * tokens**2 * self.width)
@@ -146,9 +146,9 @@ def client_demands(
         scheme: one of `SCHEMES`.
         shape: the ViT.
         depth: blocks of the whole model.
-        cut: client blocks.
+        cut: client blocks, at most `depth`.
         batch: images per batch.
-        kept: K of "selected"; the others send N.
+        kept: K of "selected", at most N; "split" and "full" send N.
         rank: of the adapters.
 
     Raises:
@@ -183,6 +183,12 @@ def block_activation_bytes(
 
     Frozen linear layers keep nothing; their LoRA branches keep the layers' inputs. Per token: two norms
     2 C, their outputs 2 C, q, k, v and attention output 4 C, GELU in and out 2 mlp_ratio C, and 3 r.
+
+    Args:
+        shape: the ViT.
+        batch: images.
+        rank: r of the adapters.
+        length: tokens per image; T by default.
     """
     tokens = batch * (shape.length if length is None else length)
     return FLOAT_BYTES * tokens * ((8 + 2 * shape.mlp_ratio) * shape.width + 3 * rank)

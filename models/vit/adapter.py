@@ -51,7 +51,10 @@ def add_lora(
         rank: r, a whole number >= 1.
         alpha: scale of the update is alpha / r; 2 r by default.
         targets: linear layers within a block.
-        seed: of the adapter's initial values.
+        seed: whole number, of the adapter's initial values.
+
+    Returns:
+        peft's wrapper of the same model.
 
     Raises:
         OptionError: unknown side, a rank below 1, or no block with such layers on that side.
@@ -83,12 +86,12 @@ def add_lora(
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The live trainable parameters by name, in a fixed order."""
+    """Trainable parameters by name, in a fixed order: the model's own, not copies."""
     return {name: value for name, value in model.named_parameters() if value.requires_grad}
 
 
 def get_state(model: nn.Module) -> State:
-    """A copy of the trainable tensors: adapters and heads."""
+    """Trainable tensors of adapters and heads by name, copied; inverse of `set_state`."""
     return {name: value.detach().clone() for name, value in trainable(model).items()}
 
 
@@ -120,6 +123,10 @@ def average(states: Sequence[Mapping[str, Tensor]], weights: Sequence[float]) ->
     LoRA's factors A and B are averaged each by itself, as FedAvg on adapters does. That is not the average
     of the updates B A unless one factor is the same in all states.
 
+    Args:
+        states: with the same names and shapes.
+        weights: one per state, finite, >= 0, not all 0.
+
     Raises:
         OptionError: no states, weights of another number, negative or all zero.
     """
@@ -142,7 +149,7 @@ def average(states: Sequence[Mapping[str, Tensor]], weights: Sequence[float]) ->
 
 
 def size_bits(state: Mapping[str, Tensor], *, heads: bool = True) -> int:
-    """Bits of a state's tensors, with or without those of the heads."""
+    """Size of a state's tensors in bits, with or without those of the heads."""
     return sum(8 * value.nbytes for name, value in state.items() if heads or "lora_" in name)
 
 

@@ -18,7 +18,7 @@ from ...solver import OptionError
 from ...solver.checks import choice
 from . import tokens
 from .names import MEASURES
-from .timm_parts import attention_of, split_heads
+from .timm_parts import Attention, attention_of, split_heads
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,7 @@ def token_scores(
     return tokens.grid_scores(samples, *grid).to(last.query.device)
 
 
-def _keep(attention: Any, seen: list[Heads]) -> Any:
+def _keep(attention: Attention, seen: list[Heads]) -> Any:
     def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
         with torch.no_grad():
             seen.append(Heads(*split_heads(attention, output.detach())))

@@ -51,7 +51,10 @@ def create(
         classes: of the fresh head, >= 1.
         size_px: pixels per side; positions are interpolated when it is not the pretrained size.
         weights: a safetensors file with timm's keys; None downloads timm's own.
-        seed: of the fresh head.
+        seed: whole number, of the fresh head.
+
+    Returns:
+        The model in evaluation mode, on the CPU.
 
     Raises:
         OptionError: timm has no such model, it takes no such size, or its weights cannot be fetched.
@@ -74,7 +77,7 @@ def create(
 
 
 def read_weights(path: str | PathLike[str]) -> dict[str, Tensor]:
-    """Tensors of a safetensors file. Raises FileFormatError."""
+    """Tensors of a safetensors file by name; never unpickles. Raises FileFormatError."""
     file = existing_file(path, MAX_WEIGHT_BYTES, "Choose another file")
     try:
         return load(file.read_bytes())
@@ -111,13 +114,18 @@ def digits_vit(cache: Path, classes: int = 10, seed: int = 0) -> nn.Module:
 
 
 def small_vit(**changes: Any) -> nn.Module:
-    """An untrained ViT of the small default architecture, ten classes unless changed."""
+    """An untrained ViT with the settings `DIGITS_VIT` and ten classes, or with those that are changed."""
     settings = {"num_classes": 10, **DIGITS_VIT, **changes}
     return VisionTransformer(**settings)
 
 
 def pretrain(images: Images, epochs: int = PRETRAINING_EPOCHS) -> dict[str, Tensor]:
-    """State of a small ViT trained on images from scratch; the same on every run."""
+    """Weights of the small ViT, trained on images from scratch; the same on every run with as many threads.
+
+    Args:
+        images: of `DIGITS_VIT["img_size"]` pixels per side.
+        epochs: passes over all images, >= 1.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed("pretraining of the small ViT"))
         model = small_vit(num_classes=images.classes).train()

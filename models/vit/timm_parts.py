@@ -1,6 +1,6 @@
 """Inner parts of timm's ViT that the public interface hides: the one file to mend when timm changes.
 
-Tested with timm 1.0.20 to 1.0.31. Relied on:
+Tested with timm 1.0.24 to 1.0.31. Relied on:
 
 - `VisionTransformer.forward_features` is patch_embed, `_pos_embed`, patch_drop, norm_pre, blocks, norm;
 - blocks take `attn_mask`, and hold their attention in `attn`, a `timm.layers.attention.Attention`;
@@ -15,7 +15,15 @@ from timm.layers.attention import Attention
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
 
-__all__ = ["VisionTransformer", "attention_of", "embed", "fit_weights", "fuse_attention", "split_heads"]
+__all__ = [
+    "Attention",
+    "VisionTransformer",
+    "attention_of",
+    "embed",
+    "fit_weights",
+    "fuse_attention",
+    "split_heads",
+]
 
 
 def embed(vit: VisionTransformer, images: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ class Selected:
 
 
 def class_attention(class_row: Tensor, prefix_tokens: int = 1) -> Tensor:
-    """(B, N) attention of [CLS] to the patches, averaged over heads and normalised over patches.
+    """(B, N) scores: attention of [CLS] to the patches (paper), averaged over heads, normalised.
 
     Args:
         class_row: (B, H, T) softmax attention of [CLS] to all tokens.
@@ -47,7 +47,7 @@ def class_attention(class_row: Tensor, prefix_tokens: int = 1) -> Tensor:
 
 
 def value_weighted_attention(class_row: Tensor, values: Tensor, prefix_tokens: int = 1) -> Tensor:
-    """(B, N) attention of [CLS] times the length of the value it fetches, averaged over heads, normalised.
+    """(B, N) scores: attention of [CLS] times the length of the value it fetches, averaged over heads.
 
     Args:
         class_row: (B, H, T) softmax attention of [CLS] to all tokens.
@@ -59,7 +59,7 @@ def value_weighted_attention(class_row: Tensor, values: Tensor, prefix_tokens: i
 
 
 def attention_rollout(attentions: Sequence[Tensor], prefix_tokens: int = 1) -> Tensor:
-    """(B, N) attention of [CLS] followed through several blocks (Abnar and Zuidema, ACL 2020), normalised.
+    """(B, N) scores by attention rollout over several blocks (Abnar and Zuidema, ACL 2020).
 
     Each block passes on half of a token itself and half of what the token attends to.
 
@@ -162,7 +162,7 @@ def select(
 
 
 def merged_tokens(merge: str) -> int:
-    """How many tokens a way of merging adds to the kept ones: 1 or 0."""
+    """Tokens that a way of merging, one of `MERGES`, adds to the kept ones: 1 or 0."""
     return int(merge in {"attention", "mean"})
 
 

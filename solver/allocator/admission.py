@@ -1,4 +1,4 @@
-"""From whatever an allocator is handed to usable clients and named refusals."""
+"""Validate client reports: which clients a round can use, and why it cannot use the others."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Any, Final
 import numpy as np
 
 from ..errors import ProblemError
-from .client import Client, ClientId, Row, read_client, refused
+from .client import Client, ClientId
+from .client_record import ClientRecord, find_refused
 from .plan import Dropped
+from .validation import validate_client
 
 LONGEST_ID: Final = 200
 """Characters of a text id."""
 
 
-def read_clients(
+def validate_clients(
     clients: Any,
     bandwidth_hz: float,
     noise_w_per_hz: float,
@@ -25,8 +27,8 @@ def read_clients(
     most_tokens: int,
     most_clients: int,
     strict: bool,
-) -> tuple[list[Row], list[Dropped]]:
-    """Read all clients; one that is malformed is dropped, and of several with one id all are.
+) -> tuple[list[ClientRecord], list[Dropped]]:
+    """Validate all reports; a malformed one drops its client, and of several with one id all are dropped.
 
     Args:
         clients: a mapping by id or an iterable of `Client`.
@@ -40,9 +42,9 @@ def read_clients(
         ProblemError: no such collection, more than `most_clients`, or, if `strict`, a malformed client.
     """
     entries = _entries(clients, most_clients)
-    ids = [_usable(key) for key, _ in entries]
+    ids = [_valid_id(key) for key, _ in entries]
     bearers = Counter(ids)
-    rows: list[Row] = []
+    records: list[ClientRecord] = []
     errors: dict[int, ProblemError] = {}
     for position, ((key, client), client_id) in enumerate(zip(entries, ids, strict=True)):
         try:
@@ -51,17 +53,19 @@ def read_clients(
             if client_id is None:
                 allowed = f"a whole number, or text of up to {LONGEST_ID} characters"
                 raise ProblemError("id", f"type {type(key).__name__:.40}", allowed, "Name the client")
-            if _usable(client.id) != client_id:
+            if _valid_id(client.id) != client_id:
                 raise ProblemError("id", "one that is not its key", "the key in the mapping", "Correct it")
             if bearers[client_id] > 1:
                 raise ProblemError(
                     "id", f"{bearers[client_id]} clients of that id", "unique ids", "Rename them"
                 )
-            rows.append(read_client(position, client_id, client, bandwidth_hz, noise_w_per_hz, most_tokens))
+            records.append(
+                validate_client(position, client_id, client, bandwidth_hz, noise_w_per_hz, most_tokens)
+            )
         except ProblemError as error:
             errors[position] = error
-    if rows:
-        errors |= refused(rows)
+    if records:
+        errors |= find_refused(records)
     dropped = []
     for position, refusal in sorted(errors.items()):
         client_id = ids[position]
@@ -72,7 +76,7 @@ def read_clients(
             raise ProblemError(f"{who}, {name}", got, refusal.allowed, refusal.next_step) from refusal
         reason = f"{who}: {name} is malformed, got {got}; allowed: {refusal.allowed}."
         dropped.append(Dropped(position, client_id, "malformed", reason))
-    return [row for row in rows if row.position not in errors], dropped
+    return [record for record in records if record.position not in errors], dropped
 
 
 def _entries(clients: Any, most: int) -> list[tuple[Any, Any]]:
@@ -99,7 +103,7 @@ def _own_id(client: Any) -> Any:
     return client.id if isinstance(client, Client) else None
 
 
-def _usable(key: Any) -> ClientId | None:
+def _valid_id(key: Any) -> ClientId | None:
     if isinstance(key, str):
         return key if len(key) <= LONGEST_ID else None
     if isinstance(key, int | np.integer) and not isinstance(key, bool):

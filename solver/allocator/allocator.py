@@ -5,29 +5,21 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from ..allocation import Allocation
 from ..checks import real_number, whole_number
 from ..errors import OptionError
-from ..evaluation import Evaluation, evaluate
 from ..problem import Problem
-from ..result import Diagnosis, Quality, Result, Stop, relative_gap
 from ..solve import solve
 from ..units import THERMAL_NOISE_W_PER_HZ
-from .admission import read_clients
-from .client import Client, ClientId, Row, build_problem
-from .plan import Dropped, Grant, Plan
-
-STAND_IN: Final = "shi"
-"""The rule whose allocation is granted when the solver has no feasible one: it needs no engine, and its first
-candidate, the fewest tokens, fits every feasible round."""
-
-LEAST_TIME_S: Final = 1e-9
-"""Given to a solver when reading the clients took the whole time budget: it still makes its first point."""
+from .admission import validate_clients
+from .client import Client, ClientId
+from .client_record import build_problem
+from .plan import Plan
+from .plan_problem import LEAST_TIME_S, left_s, plan_problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +80,7 @@ class Allocator:
             extra_tokens=self.extra_tokens,
             noise_w_per_hz=self.noise_w_per_hz,
         )
-        self._solve(tiny)
+        solve(tiny, self.solver, gap=self.gap, seed=self.seed, **self.options)
 
     def plan(
         self, clients: Mapping[ClientId, Client] | Iterable[Client], *, start: Plan | None = None
@@ -119,7 +111,7 @@ class Allocator:
             raise OptionError(
                 "Allocator.plan", f"start of type {type(start).__name__}", "a Plan", "Pass the last"
             )
-        rows, dropped = read_clients(
+        records, dropped = validate_clients(
             clients,
             self.bandwidth_hz,
             self.noise_w_per_hz,
@@ -127,168 +119,19 @@ class Allocator:
             most_clients=self.most_clients,
             strict=self.strict,
         )
-        solver_seconds, result, problem = 0.0, None, None
-        while rows:
-            problem = build_problem(rows, self.bandwidth_hz, self.noise_w_per_hz, self.extra_tokens)
-            result = self._solve(problem, self._left_s(started), _start(rows, problem, start))
-            solver_seconds += result.seconds
-            if result.diagnosis is None:
-                break
-            dropped += _infeasible(rows, problem, result.diagnosis)
-            gone = set(result.diagnosis.clients)
-            rows = [row for m, row in enumerate(rows) if m not in gone]
-        if result is None or problem is None or not rows:
-            return self._empty(dropped, started, solver_seconds)
-        stop, bound, message, answer = result.stop, result.bound, result.message, result
-        if not _feasible(result):
-            answer = solve(problem, STAND_IN, time_limit_s=self._left_s(started))
-            solver_seconds += answer.seconds
-            message = _stand_in_message(result, answer)
-            if not _feasible(answer):
-                dropped += [
-                    Dropped(row.position, row.id, "solver", f"{_who(row)}: {message}") for row in rows
-                ]
-                return self._empty(dropped, started, solver_seconds, stop, message)
-        allocation, evaluation = _without_padding(rows, answer)
-        gap = relative_gap(evaluation.ste, bound)
-        return Plan(
-            grants=_grants(rows, allocation, evaluation),
-            dropped=_ordered(dropped),
-            ste=evaluation.ste,
-            bound=bound,
-            gap=gap,
-            round_s=evaluation.round_s,
-            stop=stop,
-            quality=Quality.OPTIMAL if gap <= result.asked_gap else answer.quality,
-            solver=answer.solver,
-            seconds=time.perf_counter() - started,
-            solver_seconds=solver_seconds,
-            message=message,
-        )
-
-    def _solve(
-        self, problem: Problem, time_limit_s: float | None = None, start: Allocation | None = None
-    ) -> Result:
-        return solve(
+        if not records:
+            return Plan(solver=self.solver, dropped=tuple(dropped), seconds=time.perf_counter() - started)
+        problem = build_problem(records, self.bandwidth_hz, self.noise_w_per_hz, self.extra_tokens)
+        plan = plan_problem(
             problem,
-            self.solver,
-            time_limit_s=time_limit_s,
+            [record.id for record in records],
+            solver=self.solver,
+            options=self.options,
             gap=self.gap,
+            time_limit_s=left_s(self.time_limit_s, started),
             seed=self.seed,
             start=start,
-            **self.options,
+            available_tokens=np.array([record.importance.size for record in records]),
         )
-
-    def _left_s(self, started: float) -> float | None:
-        if self.time_limit_s is None:
-            return None
-        return max(self.time_limit_s - (time.perf_counter() - started), LEAST_TIME_S)
-
-    def _empty(
-        self,
-        dropped: list[Dropped],
-        started: float,
-        solver_seconds: float,
-        stop: Stop = Stop.CONVERGED,
-        message: str = "",
-    ) -> Plan:
-        failed = bool(message)
-        return Plan(
-            grants={},
-            dropped=_ordered(dropped),
-            ste=0.0,
-            bound=math.inf if failed else 0.0,
-            gap=math.inf if failed else 0.0,
-            round_s=0.0,
-            stop=stop,
-            quality=Quality.NONE if failed else Quality.OPTIMAL,
-            solver=self.solver,
-            seconds=time.perf_counter() - started,
-            solver_seconds=solver_seconds,
-            message=message,
-        )
-
-
-def _who(row: Row) -> str:
-    return f"client {row.id!r}"
-
-
-def _ordered(dropped: list[Dropped]) -> tuple[Dropped, ...]:
-    return tuple(sorted(dropped, key=lambda client: client.position))
-
-
-def _start(rows: list[Row], problem: Problem, earlier: Plan | None) -> Allocation | None:
-    """The earlier plan for these clients; newcomers get median tokens, mean bandwidth and full power."""
-    known = [earlier.grants.get(row.id) for row in rows] if earlier is not None else []
-    matched = [grant for grant in known if grant is not None]
-    if not matched:
-        return None
-    tokens = int(np.median([grant.tokens for grant in matched]))
-    share_hz = float(np.mean([grant.bandwidth_hz for grant in matched]))
-    grants = [
-        grant or Grant(tokens, share_hz, power_w, math.nan)
-        for grant, power_w in zip(known, problem.max_power_w.tolist(), strict=True)
-    ]
-    return Allocation(
-        tokens=[grant.tokens for grant in grants],
-        bandwidth_hz=[grant.bandwidth_hz for grant in grants],
-        power_w=[grant.power_w for grant in grants],
-    )
-
-
-def _infeasible(rows: list[Row], problem: Problem, diagnosis: Diagnosis) -> list[Dropped]:
-    """Who cannot be served, by a diagnosis of their problem."""
-    dropped = []
-    for place, m in enumerate(diagnosis.clients):
-        row = rows[m]
-        if diagnosis.limit == "bandwidth":
-            cause = "bandwidth"
-            reason = (
-                f"all clients together need {diagnosis.needed[0]:.4g} Hz to send min_tokens within their "
-                f"deadlines, {diagnosis.available[0]:.4g} Hz is available; it is not among the "
-                f"{len(diagnosis.clients_that_fit)} of least need, which fit"
-            )
-        else:
-            needed, available = diagnosis.needed[place], diagnosis.available[place]
-            by_budget = problem.max_energy_j[m] <= problem.max_power_w[m] * problem.deadline_s[m]
-            cause = "energy" if by_budget else "deadline"
-            source = "the energy budget" if by_budget else "full power until the deadline"
-            reason = (
-                f"sending min_tokens takes more than {needed:.4g} J at any bandwidth, "
-                f"{source} gives {available:.4g} J"
-            )
-        dropped.append(Dropped(row.position, row.id, cause, f"{_who(row)}: {reason}."))
-    return dropped
-
-
-def _feasible(result: Result) -> bool:
-    return result.quality not in {Quality.NONE, Quality.INFEASIBLE}
-
-
-def _stand_in_message(result: Result, answer: Result) -> str:
-    """What happened when the solver's stand-in had to work."""
-    detail = f": {result.message}" if result.message else ""
-    outcome = "this is its allocation" if _feasible(answer) else "which found none either"
-    return (
-        f"Solver {result.solver!r} ended with {result.stop} and no feasible allocation{detail}; "
-        f"the rule {answer.solver!r} stood in, {outcome}."
-    )
-
-
-def _without_padding(rows: list[Row], result: Result) -> tuple[Allocation, Evaluation]:
-    """The allocation without tokens that a client does not have; uploads only get shorter by it."""
-    allocation, evaluation = result.allocation, result.evaluation
-    assert allocation is not None
-    assert evaluation is not None
-    owned = np.array([row.importance.size for row in rows])
-    if (allocation.tokens <= owned).all():
-        return allocation, evaluation
-    tokens = np.minimum(allocation.tokens, owned)
-    allocation = Allocation(tokens, allocation.bandwidth_hz, allocation.power_w)
-    return allocation, evaluate(result.problem, allocation)
-
-
-def _grants(rows: list[Row], allocation: Allocation, evaluation: Evaluation) -> dict[ClientId, Grant]:
-    columns = (allocation.tokens, allocation.bandwidth_hz, allocation.power_w, evaluation.uplink_s)
-    values = zip(*(column.tolist() for column in columns), strict=True)
-    return {row.id: Grant(*grant) for row, grant in zip(rows, values, strict=True)}
+        dropped += [client._replace(position=records[client.position].position) for client in plan.dropped]
+        return replace(plan, dropped=tuple(dropped), seconds=time.perf_counter() - started)

@@ -84,6 +84,11 @@ STE = evaluate(PROBLEM, point(PROBLEM)).ste
         ({"gap": math.inf}, OptionError, "solve: got gap=inf; allowed: a finite number >= 0"),
         ({"gap": math.nan}, OptionError, "solve: got gap=nan; allowed: a finite number >= 0"),
         ({"gap": None}, OptionError, "solve: got gap=None; allowed: a finite number >= 0"),
+        ({"gap": True}, OptionError, "solve: got gap=True; allowed: a finite number >= 0"),
+        ({"gap": np.True_}, OptionError, "solve: got gap="),
+        ({"gap": np.float64(math.nan)}, OptionError, "solve: got gap="),
+        ({"gap": 10**400}, OptionError, "solve: got gap=1000"),
+        ({"time_limit_s": True}, OptionError, "solve: got time_limit_s=True; allowed: seconds > 0"),
         ({"seed": -1}, OptionError, "solve: got seed=-1; allowed: a whole number >= 0. Pass an int."),
         ({"seed": 0.5}, OptionError, "solve: got seed=0.5; allowed: a whole number >= 0"),
         ({"seed": True}, OptionError, "solve: got seed=True; allowed: a whole number >= 0"),
@@ -123,6 +128,8 @@ def test_the_method_gets_the_request(install: Callable[[Method], str]) -> None:
     first = solve(PROBLEM, name, time_limit_s=5, gap=1e-3, seed=4)
     solve(PROBLEM, name, start=first, gap=0)
     solve(PROBLEM, name, start=first.allocation)
+    solve(PROBLEM, name, time_limit_s=math.inf)
+    solve(PROBLEM, name, time_limit_s=np.int64(5), gap=np.float32(0.5), seed=np.int32(4))
     assert (seen[0].time_limit_s, seen[0].gap, seen[0].seed, seen[0].start) == (5.0, 1e-3, 4, None)
     assert 0 < seen[0].remaining_s() <= 5
     assert not seen[0].expired()
@@ -132,6 +139,9 @@ def test_the_method_gets_the_request(install: Callable[[Method], str]) -> None:
     assert seen[1].remaining_s() == math.inf
     assert seen[2].start is first.allocation
     assert seen[2].start_result is None
+    assert seen[3].time_limit_s == math.inf
+    assert (seen[4].time_limit_s, seen[4].gap, seen[4].seed) == (5.0, 0.5, 4)
+    assert [type(value) for value in (seen[4].time_limit_s, seen[4].gap, seen[4].seed)] == [float, float, int]
 
 
 def test_time_runs_out(install: Callable[[Method], str]) -> None:

@@ -95,7 +95,7 @@ def test_skips_and_infeasible_instances_do_not_stand(rows):
     hopeless = row("a", 5, 9, -math.inf, fingerprint="hopeless", stop="infeasible", quality="none")
     skipped = row("d", 5, 0, -math.inf, stop="skipped", quality="none")
     more = [*rows, hopeless, skipped]
-    assert ranked_standings(more) == ranked_standings(rows)
+    assert repr(ranked_standings(more)) == repr(ranked_standings(rows)), "nan differs from itself on 3.13"
     assert "1 of 1 runs said so" in " ".join(page_text(more, "benchmark").split())
 
 

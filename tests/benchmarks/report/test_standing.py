@@ -13,9 +13,9 @@ from stsflora.benchmarks.report.standing import (
     growth_exponent,
     judge,
     label_of,
-    performance_profile,
     shifted_geometric_mean,
     standings,
+    time_ratios,
 )
 
 
@@ -148,7 +148,7 @@ def test_gaps_between_bound_and_best_show_contradictions():
     assert Known(100.0).gap == Known(infeasible=True).gap == math.inf
 
 
-def test_performance_profile_of_handmade_rows():
+def test_time_ratios_are_over_the_fastest_good_answer():
     rows = [
         benchmark_row(solve_s=1.0),
         benchmark_row(solve_s=3.0, solver="slow"),
@@ -161,8 +161,10 @@ def test_performance_profile_of_handmade_rows():
         benchmark_row(fingerprint="j", **(FAILED | {"stop": "infeasible"})),
         benchmark_row(fingerprint="j", solver="slow", **(FAILED | {"stop": "infeasible"})),
     ]
-    profile = performance_profile(judge(rows, best_known(rows)), [1.0, 2.0, 3.0])
-    assert profile == {"exact": [0.25, 0.5, 0.5], "slow": [0.5, 0.5, 0.75]}
+    found = time_ratios(judge(rows, best_known(rows)))
+    assert set(found) == {"exact", "slow"}
+    assert found["exact"] == pytest.approx([1.0, 2.0, math.inf, math.nan], nan_ok=True)
+    assert found["slow"] == pytest.approx([3.0, 1.0, 1.0, math.nan], nan_ok=True)
 
 
 def test_skipped_and_unbuilt_rows_do_not_compete():

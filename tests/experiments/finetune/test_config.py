@@ -62,7 +62,7 @@ def test_every_setting_is_a_column_of_the_results():
 
 def test_names_of_methods_are_those_of_the_schemes():
     schemes = pytest.importorskip("stsflora.experiments.finetune.schemes")
-    assert tuple(kind.name for kind in schemes.METHODS) == settings_of(Config)["method"].allowed
+    assert tuple(kind.name for kind in schemes.SCHEMES) == settings_of(Config)["method"].allowed
 
 
 def test_a_solver_as_text_is_that_solver():

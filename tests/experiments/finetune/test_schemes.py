@@ -8,7 +8,15 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
 pytest.importorskip("peft")
 
-from stsflora.experiments.finetune.schemes import METHODS, Link, Shared, Work, loss_of, method, split_step
+from stsflora.experiments.finetune.schemes import SCHEMES, scheme
+from stsflora.experiments.finetune.training_steps import (
+    ImageBatch,
+    Link,
+    TokenBatch,
+    TrainingContext,
+    loss_of,
+    split_step,
+)
 from stsflora.models.data import Images
 from stsflora.models.vit.adapter import add_lora, average, get_state, set_state, size_bits, trainable
 from stsflora.models.vit.backbone import small_vit
@@ -20,7 +28,7 @@ TINY = {"img_size": 16, "patch_size": 4, "embed_dim": 24, "depth": 3, "num_heads
 CUT, STEPS = 1, 2
 
 
-def shared(side, count=24, steps=STEPS):
+def context(side, count=24, steps=STEPS):
     torch.manual_seed(0)
     vit = small_vit(**TINY).eval()
     model = add_lora(vit, CUT, side=side, rank=2)
@@ -29,30 +37,31 @@ def shared(side, count=24, steps=STEPS):
     set_state(model, state)
     pixels = torch.randint(0, 256, (count, 3, 16, 16), generator=rng, dtype=torch.uint8)
     images = Images(pixels, torch.randint(0, 5, (count,), generator=rng), 5)
-    return Shared(model.eval(), split(vit, CUT), images, torch.device("cpu"), 1e-2, 1e-2, steps)
+    return TrainingContext(model.eval(), split(vit, CUT), images, torch.device("cpu"), 1e-2, 1e-2, steps)
 
 
-def works(one_way=None, sizes=(4, 8, 2)):
+def batches(one_way=None, sizes=(4, 8, 2)):
     found, start = [], 0
     for client, size in enumerate(sizes):
-        work = Work(3 * client, torch.arange(start, start + size))
-        if one_way is not None:
-            with torch.no_grad():
-                x = one_way.halves.client(one_way.images.normalised(work.index))
-            scores = torch.rand(x.shape[0], x.shape[1] - 1, generator=torch.Generator().manual_seed(client))
-            sent = select(x, scores.softmax(1), 5 + client)
-            work.arrived = type(sent)(one_way.link.up(sent.tokens), sent.valid)
-            work.labels = one_way.images.labels[work.index]
-        found.append(work)
+        index = torch.arange(start, start + size)
+        if one_way is None:
+            found.append(ImageBatch(3 * client, index))
+            continue
+        with torch.no_grad():
+            x = one_way.halves.client(one_way.images.normalised(index))
+        scores = torch.rand(x.shape[0], x.shape[1] - 1, generator=torch.Generator().manual_seed(client))
+        sent = select(x, scores.softmax(1), 5 + client)
+        arrived = type(sent)(one_way.link.up(sent.tokens), sent.valid)
+        found.append(TokenBatch(3 * client, arrived, one_way.images.labels[index]))
     return found
 
 
 def trained(name, rounds=1):
-    kind = method(name)
-    pieces = shared(kind.side)
-    scheme = kind(pieces)
-    losses = [scheme.train(works(pieces if kind.one_way else None)) for _ in range(rounds)]
-    return scheme, pieces, losses
+    kind = scheme(name)
+    pieces = context(kind.side)
+    learner = kind(pieces)
+    losses = [learner.train(batches(pieces if kind.one_way else None)) for _ in range(rounds)]
+    return learner, pieces, losses
 
 
 def equal(first, second):
@@ -60,7 +69,7 @@ def equal(first, second):
 
 
 def test_the_table_has_six_schemes_and_unknown_names_say_so():
-    assert [kind.name for kind in METHODS] == [
+    assert [kind.name for kind in SCHEMES] == [
         "local-lora",
         "fed-lora",
         "split-lora",
@@ -69,17 +78,17 @@ def test_the_table_has_six_schemes_and_unknown_names_say_so():
         "st-sflora",
     ]
     with pytest.raises(UnknownNameError, match="method 'fedavg'; allowed: local-lora, fed-lora"):
-        method("fedavg")
+        scheme("fedavg")
 
 
 def test_the_split_step_gives_the_gradients_of_the_whole_model():
-    pieces = shared("both")
-    work = works()[1]
+    pieces = context("both")
+    batch = batches()[1]
     part = torch.arange(3)
-    loss = split_step(pieces, work, part)
+    loss = split_step(pieces, batch, part)
     found = {name: value.grad.clone() for name, value in trainable(pieces.model).items()}
     pieces.model.zero_grad()
-    images, labels = pieces.batch(work.index[part])
+    images, labels = pieces.batch(batch.index[part])
     whole = torch.nn.functional.cross_entropy(pieces.model(images), labels)
     whole.backward()
     assert loss == float(whole.detach())
@@ -88,60 +97,60 @@ def test_the_split_step_gives_the_gradients_of_the_whole_model():
     assert pieces.link.up_bytes == pieces.link.down_bytes == 3 * 17 * 24 * 4
 
 
-@pytest.mark.parametrize("name", [kind.name for kind in METHODS])
+@pytest.mark.parametrize("name", [kind.name for kind in SCHEMES])
 def test_every_scheme_learns_its_training_images(name):
     _, _, losses = trained(name, rounds=12)
     assert losses[-1] < 0.9 * losses[0]
 
 
-@pytest.mark.parametrize("name", [kind.name for kind in METHODS])
+@pytest.mark.parametrize("name", [kind.name for kind in SCHEMES])
 def test_a_restored_scheme_goes_on_bit_for_bit(name):
     straight, pieces, _ = trained(name, rounds=2)
     halfway, _, _ = trained(name, rounds=1)
-    fresh = shared(method(name).side)
-    resumed = method(name)(fresh)
+    fresh = context(scheme(name).side)
+    resumed = scheme(name)(fresh)
     resumed.restore(halfway.tensors())
-    resumed.train(works(fresh if resumed.one_way else None))
+    resumed.train(batches(fresh if resumed.one_way else None))
     assert equal(straight.tensors(), resumed.tensors())
     assert pieces is not fresh
 
 
-@pytest.mark.parametrize("name", [kind.name for kind in METHODS])
+@pytest.mark.parametrize("name", [kind.name for kind in SCHEMES])
 def test_tensors_of_a_checkpoint_are_copies(name):
-    scheme, pieces, _ = trained(name)
-    kept = scheme.tensors()
+    learner, pieces, _ = trained(name)
+    kept = learner.tensors()
     before = {key: value.clone() for key, value in kept.items()}
-    scheme.train(works(pieces if scheme.one_way else None))
+    learner.train(batches(pieces if learner.one_way else None))
     assert equal(kept, before)
 
 
 @pytest.mark.parametrize("name", ["st-sflora", "st-sflora-full"])
 def test_one_way_schemes_leave_the_client_half_as_it_was(name):
-    scheme, pieces, _ = trained(name)
+    learner, pieces, _ = trained(name)
     torch.manual_seed(0)
     original = split(small_vit(**TINY).eval(), CUT).client
     images = pieces.images.normalised(torch.arange(4))
     assert torch.equal(pieces.halves.client(images), original(images))
     assert pieces.link.down_bytes == 0
-    assert scheme.side == "server"
+    assert learner.side == "server"
 
 
 def test_local_clients_never_hear_of_each_other():
-    scheme, pieces, _ = trained("local-lora")
-    alone = method("local-lora")(shared("both"))
-    alone.train([works()[1]])
-    states = {key: value for key, value in scheme.tensors().items() if key.startswith("client/3/")}
+    learner, pieces, _ = trained("local-lora")
+    alone = scheme("local-lora")(context("both"))
+    alone.train([batches()[1]])
+    states = {key: value for key, value in learner.tensors().items() if key.startswith("client/3/")}
     assert equal(states, alone.tensors())
     assert pieces.link.up_bytes == pieces.link.down_bytes == 0
-    assert len(list(scheme.tested_states())) == 3
+    assert len(list(learner.tested_states())) == 3
 
 
 def test_federated_lora_is_the_average_of_lone_clients():
     _, pieces, _ = trained("fed-lora")
     alone = []
-    for work in works():
-        single = method("local-lora")(shared("both"))
-        single.train([work])
+    for batch in batches():
+        single = scheme("local-lora")(context("both"))
+        single.train([batch])
         alone.append(next(single.tested_states()))
     expected = average(alone, [4, 8, 2])
     assert equal(get_state(pieces.model), expected)
@@ -152,46 +161,46 @@ def test_federated_lora_is_the_average_of_lone_clients():
 def test_parallel_and_sequential_split_agree_for_one_client():
     results = []
     for name in ("split-lora", "sflora"):
-        pieces = shared("both")
-        method(name)(pieces).train(works(sizes=(8,)))
+        pieces = context("both")
+        scheme(name)(pieces).train(batches(sizes=(8,)))
         results.append(get_state(pieces.model))
     for name, value in results[0].items():
         torch.testing.assert_close(value, results[1][name])
 
 
 def test_sequential_split_hands_the_adapter_on():
-    pieces = shared("both")
-    scheme = method("split-lora")(pieces)
-    scheme.train(works())
-    one_by_one = shared("both")
-    again = method("split-lora")(one_by_one)
-    for work in works():
-        again.train([work])
+    pieces = context("both")
+    learner = scheme("split-lora")(pieces)
+    learner.train(batches())
+    one_by_one = context("both")
+    again = scheme("split-lora")(one_by_one)
+    for batch in batches():
+        again.train([batch])
     assert equal(get_state(pieces.model), get_state(one_by_one.model))
 
 
 def test_server_gradients_are_weighted_by_samples():
     """Clients in one step equal one batch of all their images, when all send every token."""
-    kind = method("st-sflora-full")
-    pieces, union = shared("server", steps=1), shared("server", steps=1)
-    parts = [Work(0, torch.arange(2)), Work(1, torch.arange(2, 8))]
-    joint = [Work(0, torch.arange(8))]
-    for piece, batch in ((pieces, parts), (union, joint)):
-        for work in batch:
+    kind = scheme("st-sflora-full")
+    pieces, union = context("server", steps=1), context("server", steps=1)
+    parts, joint = (torch.arange(2), torch.arange(2, 8)), (torch.arange(8),)
+    for piece, indices in ((pieces, parts), (union, joint)):
+        joined = []
+        for client, index in enumerate(indices):
             with torch.no_grad():
-                x = piece.halves.client(piece.images.normalised(work.index))
-            work.arrived = select(x, torch.full((len(x), 16), 1 / 16), 16, merge="none")
-            work.labels = piece.images.labels[work.index]
-        kind(piece).train(batch)
+                x = piece.halves.client(piece.images.normalised(index))
+            sent = select(x, torch.full((len(x), 16), 1 / 16), 16, merge="none")
+            joined.append(TokenBatch(client, sent, piece.images.labels[index]))
+        kind(piece).train(joined)
     for name, value in get_state(pieces.model).items():
         torch.testing.assert_close(value, get_state(union.model)[name], rtol=1e-4, atol=1e-6)
 
 
 def test_heads_may_learn_at_their_own_rate():
-    pieces = shared("server")
+    pieces = context("server")
     pieces.head_learning_rate = 1e-30
     before = get_state(pieces.model)
-    method("st-sflora")(pieces).train(works(pieces))
+    scheme("st-sflora")(pieces).train(batches(pieces))
     after = get_state(pieces.model)
     moved = {name for name in before if not torch.allclose(before[name], after[name], rtol=0, atol=1e-9)}
     assert moved == {name for name in before if "lora_" in name}
@@ -207,20 +216,20 @@ def test_half_precision_halves_the_bytes():
 
 @pytest.mark.parametrize(("count", "steps"), [(8, 4), (7, 3), (2, 5), (1, 1)])
 def test_parts_cover_the_batch(count, steps):
-    parts = list(Work(0, torch.arange(count)).parts(steps))
+    parts = list(ImageBatch(0, torch.arange(count)).parts(steps))
     assert len(parts) == steps
     assert min(map(len, parts)) >= 1
     assert {int(i) for part in parts for i in part} == set(range(count))
 
 
 def test_a_loss_that_is_not_finite_names_the_client_and_changes_nothing():
-    pieces = shared("server")
-    scheme = method("st-sflora")(pieces)
-    batch = works(pieces)
-    batch[1].arrived.tokens[0, 0, 0] = torch.nan
+    pieces = context("server")
+    learner = scheme("st-sflora")(pieces)
+    arrived = batches(pieces)
+    arrived[1].arrived.tokens[0, 0, 0] = torch.nan
     before = get_state(pieces.model)
     with pytest.raises(FloatingPointError, match="loss nan on client 3"):
-        scheme.train(batch)
+        learner.train(arrived)
     assert equal(before, get_state(pieces.model))
     with pytest.raises(FloatingPointError, match="loss inf on client 7"):
         loss_of(torch.tensor([[0.0, -torch.inf]]), torch.tensor([1]), 7)

@@ -30,10 +30,10 @@ from stsflora.experiments.finetune.config import Config, cache_folder
 from stsflora.experiments.finetune.train import finetune
 from stsflora.experiments.flower import client_app, messages
 from stsflora.experiments.flower.grid_clients import GridClients
-from stsflora.experiments.flower.messages import BARE, Format, Grant, MessageError
+from stsflora.experiments.flower.messages import BARE, Format, GrantMessage, MessageError
 from stsflora.experiments.flower.settings import read_settings, run_configuration
 from stsflora.models.vit.backbone import DIGITS_VIT_FILE, small_vit
-from stsflora.solver import OptionError
+from stsflora.solver import Grant, OptionError
 
 APP = Path(client_app.__file__).parent
 QUICK = Config(clients=4, rounds=3, batch=8, local_steps=2, rank=2, test_images=40)
@@ -169,7 +169,7 @@ def test_the_server_goes_on_from_its_checkpoint(tmp_path, cache):
         over(MemoryGrid(QUICK), QUICK, tmp_path / "torn", cache, on_round=interrupt)
     resumed, _ = over(MemoryGrid(QUICK), QUICK, tmp_path / "torn", cache)
     assert figures(resumed, "seconds") == figures(straight, "seconds")
-    ours, theirs = resumed.method.tensors(), straight.method.tensors()
+    ours, theirs = resumed.scheme.tensors(), straight.scheme.tensors()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
@@ -233,7 +233,7 @@ def test_a_round_without_a_client_trains_as_if_it_had_not_been_there(tmp_path, c
     config = replace(QUICK, rounds=2, solver="fixed", solver_options={"tokens": 12})
     lost, _ = over(MemoryGrid(config, silent_in_round_1(messages.UPLOAD)), config, tmp_path / "lost", cache)
     never, _ = over(MemoryGrid(config, silent_in_round_1(messages.OFFER)), config, tmp_path / "never", cache)
-    ours, theirs = lost.method.tensors(), never.method.tensors()
+    ours, theirs = lost.scheme.tensors(), never.scheme.tensors()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert lost.logs[1].ste < never.logs[1].ste  # its share of the band stayed unused
 
@@ -479,8 +479,8 @@ def test_uploads_are_checked(changes, text):
     ],
 )
 def test_clients_check_their_grants_too(changes, text):
-    content = messages.pack_grant(2, Grant(3, 1e6, 0.1))
-    assert messages.read_grant(content, QUICK) == (2, Grant(3, 1e6, 0.1))
+    content = messages.pack_grant(2, Grant(3, 1e6, 0.1, *(0.0,) * 4))
+    assert messages.read_grant(content, QUICK) == (2, GrantMessage(3, 1e6, 0.1))
     content.config_records["grant"].update(changes)
     with pytest.raises(MessageError) as caught:
         messages.read_grant(content, QUICK)

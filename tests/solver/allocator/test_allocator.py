@@ -598,7 +598,7 @@ def test_an_infeasible_allocation_is_replaced_and_its_bound_kept() -> None:
 
 @pytest.mark.usefixtures("broken")
 def test_when_the_stand_in_fails_too_nobody_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stsflora.solver.allocator.allocator.STAND_IN", "breaks")
+    monkeypatch.setattr("stsflora.solver.allocator.plan_problem.STAND_IN", "breaks")
     plan = small_cell(solver="raises").plan([good("a"), good("bad", gain=0)])
     assert plan.grants == {}
     assert [dropped.cause for dropped in plan.dropped] == ["solver", "malformed"]

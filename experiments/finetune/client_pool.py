@@ -1,0 +1,85 @@
+"""The clients of a run: what each offers in a round, and which of the granted uploads arrive."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from ...models.vit.tokens import Selected
+from ...solver import Grant
+from .client import draw_batch
+from .client_tokens import ClientTokens, Offer
+from .run import Run
+from .training_steps import ClientBatch, ImageBatch, TokenBatch
+
+
+class ClientPool(ABC):
+    """Those who hold the images, in this process or at the far end of a network."""
+
+    @abstractmethod
+    def offers(self, index: int, awake: Sequence[int]) -> tuple[dict[int, Offer], dict[int, str]]:
+        """Round `index`: what each client that is awake offers, ascending, and why others do not."""
+
+    @abstractmethod
+    def uploads(
+        self, index: int, grants: Mapping[int, Grant]
+    ) -> tuple[Sequence[ClientBatch], dict[int, str]]:
+        """What arrives of the granted uploads, ascending, and why the others do not."""
+
+
+@dataclass(frozen=True, eq=False)
+class LocalClients(ClientPool):
+    """Clients in this process that train; all tokens are worth the same, and nothing is lost."""
+
+    run: Run
+
+    def offers(self, index: int, awake: Sequence[int]) -> tuple[dict[int, Offer], dict[int, str]]:
+        """Everybody has an offer."""
+        return {client: self.offer(drawn) for client, drawn in self.batches(index, awake)}, {}
+
+    def uploads(
+        self, index: int, grants: Mapping[int, Grant]
+    ) -> tuple[Sequence[ClientBatch], dict[int, str]]:
+        """The images to train on."""
+        return [ImageBatch(client, drawn) for client, drawn in self.batches(index, grants)], {}
+
+    def batches(self, index: int, clients: Iterable[int]) -> list[tuple[int, Tensor]]:
+        """Each client's images of a round."""
+        parts, config = self.run.parts, self.run.config
+        return [(client, draw_batch(parts[client], config, index, client)) for client in clients]
+
+    def offer(self, drawn: Tensor) -> Offer:
+        """What a batch is worth."""
+        samples, patches = len(drawn), self.run.context.halves.patches
+        return Offer(samples, np.full(patches, samples / patches))
+
+
+@dataclass(frozen=True, eq=False)
+class LocalFrozenClients(LocalClients):
+    """Clients in this process that only run forward; their tokens go over the run's link."""
+
+    tokens: ClientTokens
+
+    def offer(self, drawn: Tensor) -> Offer:
+        """What a batch's tokens are worth."""
+        return self.tokens.take(drawn).offer()
+
+    def uploads(
+        self, index: int, grants: Mapping[int, Grant]
+    ) -> tuple[Sequence[ClientBatch], dict[int, str]]:
+        """Their tokens cut to K, and labels."""
+        context, sent = self.run.context, []
+        for client, drawn in self.batches(index, grants):
+            cut = self.tokens.take(drawn).cut(self.run.config, grants[client].tokens)
+            arrived = Selected(context.link.up(cut.tokens).to(context.device), cut.valid.to(context.device))
+            sent.append(TokenBatch(client, arrived, context.images.labels[drawn].to(context.device)))
+        return sent, {}
+
+
+def local_clients(run: Run) -> ClientPool:
+    """The clients of a run in this process."""
+    return LocalClients(run) if run.train_tokens is None else LocalFrozenClients(run, run.train_tokens)

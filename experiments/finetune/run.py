@@ -1,0 +1,173 @@
+"""Prepare a fine-tuning run from its settings, or restore it from a checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ...models.data import Images
+from ...models.partition import Parts
+from ...models.vit.adapter import add_lora
+from ...models.vit.split import split
+from ...models.vit.tokens import merged_tokens
+from ...solver import OptionError
+from ...solver.problem import FloatArray
+from ...solver.random_streams import random_stream
+from .checkpoint import RoundLog, load_checkpoint
+from .client import backbone, client_tokens, load_images, partition
+from .client_tokens import ClientTokens, payload_dtype
+from .config import Config
+from .device import chosen_device
+from .schemes import AnyScheme, scheme
+from .training_steps import TrainingContext
+
+IMAGE_SETTINGS = ("data", "size_px", "test_images")
+TOKEN_SETTINGS = (*IMAGE_SETTINGS, "model", "weights", "cut", "measure", "bits_per_element", "seed")
+"""What decides the images, and the tokens of frozen client halves."""
+
+
+@dataclass(eq=False)
+class Run:
+    """A run between two rounds: its fixed parts, and the scheme that learns.
+
+    Attributes:
+        config: settings.
+        parts: indices of each client's images.
+        test: images to evaluate on.
+        context: model, split and training images.
+        scheme: how it trains.
+        clock_hz: (M,) of the clients' processors.
+        cores: (M,) of them.
+        train_tokens: cached where client halves are frozen and run in this process.
+        test_tokens: cached where client halves are frozen.
+        logs: one per finished round.
+    """
+
+    config: Config
+    parts: Parts
+    test: Images
+    context: TrainingContext
+    scheme: AnyScheme
+    clock_hz: FloatArray
+    cores: FloatArray
+    train_tokens: ClientTokens | None = None
+    test_tokens: ClientTokens | None = None
+    logs: list[RoundLog] = field(default_factory=list)
+
+    @property
+    def extra_tokens(self) -> int:
+        """Tokens sent besides the K kept ones."""
+        merged = merged_tokens(self.config.merge) if self.scheme.sends == "selected" else 0
+        return self.context.halves.prefix_tokens + merged
+
+    @property
+    def min_tokens(self) -> int:
+        """K_min: N where everything is sent, else what is set or the paper's share of N, 64 of 196."""
+        patches = self.context.halves.patches
+        if self.scheme.sends != "selected":
+            return patches
+        return self.config.min_tokens or max(1, round(patches * 64 / 196))
+
+
+def prepare(
+    config: Config,
+    cache: Path,
+    device: str = "auto",
+    like: Run | None = None,
+    *,
+    with_clients: bool = True,
+) -> Run:
+    """Data, model and scheme of a run before its first round. Raises what `finetune` does.
+
+    Args:
+        config: settings.
+        cache: folder for the small pretrained ViT.
+        device: "auto", "cpu" or "cuda".
+        like: an earlier run whose images and tokens may serve again.
+        with_clients: whether frozen client halves run in this process.
+    """
+    kind = scheme(config.method)
+    chosen = chosen_device(device)
+    train, test = images(config, like)
+    vit = backbone(config, train.classes, cache)
+    split(vit, config.cut)  # refuses unsuitable models and cuts before anything is changed
+    model = add_lora(vit, config.cut, side=kind.side, rank=config.rank, seed=config.seed)
+    model.to(chosen).eval()
+    halves = split(vit, config.cut)
+    rng = random_stream(f"fine-tuning devices, seed {config.seed}")
+    clock_hz, cores = rng.uniform(1.0e9, 1.5e9, config.clients), rng.integers(4, 7, config.clients)
+    context = TrainingContext(
+        model=model,
+        halves=halves,
+        images=train,
+        device=chosen,
+        learning_rate=config.learning_rate,
+        head_learning_rate=config.head_learning_rate or config.learning_rate,
+        local_steps=config.local_steps,
+    )
+    context.link.dtype = payload_dtype(config)
+    run = Run(
+        config=config,
+        parts=partition(config, train),
+        test=test,
+        context=context,
+        scheme=kind(context),
+        clock_hz=clock_hz,
+        cores=cores.astype(np.float64),
+    )
+    if run.min_tokens > halves.patches:
+        raise OptionError(
+            "Config", f"min_tokens = {run.min_tokens}", f"1 to {halves.patches} patches", "Lower it"
+        )
+    if kind.one_way:
+        if like is not None and like.train_tokens is not None and same(TOKEN_SETTINGS, config, like.config):
+            run.train_tokens, run.test_tokens = like.train_tokens, like.test_tokens
+        else:
+            run.train_tokens = client_tokens(config, halves, train, chosen) if with_clients else None
+            run.test_tokens = client_tokens(config, halves, test, chosen)
+    return run
+
+
+def images(config: Config, like: Run | None = None) -> tuple[Images, Images]:
+    """Images to train on and to test with; those of an earlier run of the same source."""
+    if like is not None and same(IMAGE_SETTINGS, config, like.config):
+        return like.context.images, like.test
+    return load_images(config)
+
+
+def cache_note(run: Run) -> str | None:
+    """What computing the frozen client halves once has saved; None where clients train."""
+    if run.train_tokens is None or run.test_tokens is None:
+        return None
+    once = len(run.train_tokens.scores) + len(run.test_tokens.scores)
+    seconds = run.train_tokens.seconds + run.test_tokens.seconds
+    used = sum(min(run.config.batch, len(run.parts[client])) for log in run.logs for client in log.clients)
+    tests = sum((log.accuracy is not None) + (log.accuracy_selected is not None) for log in run.logs)
+    used += tests * len(run.test)
+    return (
+        f"frozen client halves ran once over {once:,} images in {seconds:.1f} s instead of {used:,} times, "
+        f"about {seconds * used / once:.1f} s"
+    )
+
+
+def same(settings: tuple[str, ...], config: Config, other: Config) -> bool:
+    """Whether two configurations agree in some settings."""
+    return all(getattr(config, name) == getattr(other, name) for name in settings)
+
+
+def restore(run: Run, file: Path) -> None:
+    """Take up a checkpoint. Raises OptionError if it belongs to other settings, FileFormatError if broken."""
+    config, logs, tensors = load_checkpoint(file)
+    name = run.config.difference(config)
+    if name is not None or len(logs) > run.config.rounds:
+        other = f"{name} = {getattr(config, name)!r:.60}" if name else f"{len(logs)} rounds"
+        raise OptionError(
+            "finetune",
+            f"a checkpoint of a run with {other} in {str(file.parent)!r}",
+            "the same settings, and at least as many rounds",
+            "Choose another folder with --output, or start anew with --fresh",
+        )
+    run.scheme.restore(tensors)
+    run.logs = logs
