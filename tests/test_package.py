@@ -141,7 +141,17 @@ STOREYS: dict[str, tuple[str, ...]] = {
     "models": ("cell", "data", "partition", "vit"),
     "models/cell": ("device", "fading", "mobility", "cell"),
     "models/vit": (
-        *("torch_parts", "timm_parts", "adapter", "backbone", "split", "tokens", "attention", "memory"),
+        *(
+            "names",
+            "torch_parts",
+            "timm_parts",
+            "adapter",
+            "backbone",
+            "split",
+            "tokens",
+            "attention",
+            "memory",
+        ),
     ),
     "benchmarks": ("paper_cell", "families", "rows", "job", "run", "versions", "suites", "report", "studies"),
     "benchmarks/suites": ("suite", "named", "plan"),
@@ -150,7 +160,7 @@ STOREYS: dict[str, tuple[str, ...]] = {
         *("report", "archive", "page"),
     ),
     "benchmarks/studies": ("timing", "convex_forms", "drop_in", "warm_start"),
-    "experiments": ("finetune", "paper", "flower", "cli"),
+    "experiments": ("setting", "finetune", "paper", "flower", "cli"),
     "experiments/finetune": (
         *("config", "checkpoint", "device", "client_tokens", "client", "training_steps", "schemes"),
         *("run", "uplink", "client_pool", "train"),
@@ -164,7 +174,9 @@ STOREYS: dict[str, tuple[str, ...]] = {
         *("certificates", "relay", "messages", "settings", "client_app", "grid_clients"),
         *("server_app", "loopback"),
     ),
-    "experiments/cli": ("bench", "finetune"),
+    "experiments/cli": (
+        *("option_types", "output", "progress", "solve", "solvers", "bench", "finetune", "reproduce", "main"),
+    ),
 }
 """Order of the files and folders of each folder, from the ground up: whoever imports, imports downwards."""
 

@@ -74,8 +74,10 @@ def save_checkpoint(
     )
 
 
-def load_checkpoint(path: str | PathLike[str]) -> tuple[Config, list[RoundLog], dict[str, Tensor]]:
-    """Read what `save_checkpoint` wrote; never unpickles.
+def load_checkpoint(
+    path: str | PathLike[str], *, with_tensors: bool = True
+) -> tuple[Config, list[RoundLog], dict[str, Tensor]]:
+    """Read what `save_checkpoint` wrote, with no tensors if they are not asked for; never unpickles.
 
     Raises:
         FileFormatError: it is unreadable or from elsewhere.
@@ -84,7 +86,8 @@ def load_checkpoint(path: str | PathLike[str]) -> tuple[Config, list[RoundLog], 
     try:
         with safe_open(str(file), framework="pt") as opened:
             metadata: dict[str, Any] = opened.metadata() or {}
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
+            names = opened.keys() if with_tensors else ()
+            tensors = {name: opened.get_tensor(name) for name in names}
         config = Config.from_dict(parse_json(metadata["config"].encode()))
         logs = [
             RoundLog(**entry) for entry in parse_json(b'{"logs": %b}' % metadata["logs"].encode())["logs"]

@@ -1,15 +1,22 @@
-"""Everything a fine-tuning run depends on, in one immutable value."""
+"""Everything a fine-tuning run depends on, in one immutable value.
+
+The options of `stsflora finetune`, the columns of its results and the run configuration of the Flower app are
+made from the fields of `Config`. Help lists them too, so nothing here loads numpy before a `Config` is made.
+"""
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Annotated, Any, Final, Self
 
-from ...solver import OptionError
+from ...models.vit.names import MEASURES, MERGES
+from ..setting import Setting, settings_of
+
+METHODS: Final = ("local-lora", "fed-lora", "split-lora", "sflora", "st-sflora-full", "st-sflora")
+"""Training schemes of Table I, one class each in `schemes.py`."""
 
 SELECTING: Final = "st-sflora"
 """The method whose clients send what a solver grants."""
@@ -17,93 +24,65 @@ SELECTING: Final = "st-sflora"
 SMALL: Final = "small"
 """The model that is pretrained on digits, offline."""
 
+PARTITIONS: Final = ("dirichlet", "iid")
+DEVICES: Final = ("auto", "cpu", "cuda")
+
 
 @dataclass(frozen=True)
 class Config:
     """Settings of one run; the defaults run offline in seconds, wireless numbers are the paper's.
 
-    Attributes:
-        method: a name of `schemes.SCHEMES`.
-        solver: a name that `stsflora solvers` lists; decides K, bandwidth and power of selected tokens.
-        solver_options: the solver's own options.
-        data: see `models.data.load_data`.
-        model: "small", or a timm ViT.
-        weights: safetensors file for a timm ViT; None downloads timm's.
-        size_px: pixels per side of an image.
-        cut: client blocks.
-        partition: "iid" or "dirichlet".
-        concentration: of the Dirichlet distribution (paper).
-        clients: M in the cell.
-        rounds: how many.
-        batch: images per client and round, fewer where a client has fewer.
-        local_steps: optimiser steps per round, each on a share of the batch.
-        learning_rate: of AdamW on the adapters.
-        head_learning_rate: of AdamW on the fresh head; None for the same.
-        rank: of LoRA (paper).
-        measure: what ranks tokens, a name of `models.attention.MEASURES`.
-        merge: what becomes of the others, a name of `models.tokens.MERGES`.
-        min_tokens: K_min; None for the paper's share, 64 of 196.
-        bits_per_element: 32 or 16; tokens travel in that precision.
-        bandwidth_hz: shared by the clients of a round.
-        max_power_w: per client.
-        max_energy_j: per client and round.
-        count_forward: whether the client's forward time counts in the round time (the paper's metric: no).
-        activations_per_round: mean of a client's Poisson activations.
-        interval_s: between the starts of two rounds; clients move on and channels fade.
-        test_images: evaluate on so many, evenly spread; None for all.
-        evaluate_every: rounds between evaluations; the last round is always evaluated.
-        seed: of everything random.
+    The options of the solver come with its name wherever settings are text, as in "fixed:tokens=12".
 
     Raises:
-        OptionError: a number out of range.
+        OptionError: a value that `Setting` does not allow.
     """
 
-    method: str = "st-sflora"
-    solver: str = "exact"
+    # Those of which the command line runs all combinations; the first varies slowest.
+    seed: Annotated[int, Setting("Of everything random.", least=0, many="seeds")] = 0
+    cut: Annotated[int, Setting("Blocks on the client.", least=1, many="cuts")] = 2
+    partition: Annotated[str, Setting("Who holds which images.", PARTITIONS, many="partitions")] = "dirichlet"
+    method: Annotated[str, Setting("Training schemes of Table I.", METHODS, many="methods")] = SELECTING
+    solver: Annotated[str, Setting("For st-sflora; options as name:option=value.", many="solvers")] = "exact"
     solver_options: Mapping[str, Any] = field(default_factory=dict)
-    data: str = "digits"
-    model: str = SMALL
-    weights: str | None = None
-    size_px: int = 24
-    cut: int = 2
-    partition: str = "dirichlet"
-    concentration: float = 0.5
-    clients: int = 10
-    rounds: int = 12
-    batch: int = 32
-    local_steps: int = 4
-    learning_rate: float = 3e-3
-    head_learning_rate: float | None = None
-    rank: int = 16
-    measure: str = "attention"
-    merge: str = "attention"
-    min_tokens: int | None = None
-    bits_per_element: int = 32
-    bandwidth_hz: float = 50e6
-    max_power_w: float = 0.2
-    max_energy_j: float = 0.8
-    count_forward: bool = False
-    activations_per_round: float = 2.0
-    interval_s: float = 10.0
-    test_images: int | None = None
-    evaluate_every: int = 1
-    seed: int = 0
+    measure: Annotated[str, Setting("What ranks tokens.", MEASURES, many="measures")] = "attention"
+    merge: Annotated[str, Setting("What becomes of the others.", MERGES, many="merges")] = "attention"
+
+    data: Annotated[str, Setting("digits, an .npz file, a folder, torchvision:NAME, hf:NAME.")] = "digits"
+    model: Annotated[str, Setting("A timm ViT; small is pretrained on digits here.")] = SMALL
+    weights: Annotated[str | None, Setting("Safetensors with timm's keys; else timm's own.")] = None
+    size_px: Annotated[int, Setting("Pixels per side of an image.", least=1, option="size")] = 24
+    concentration: Annotated[float, Setting("Of the Dirichlet partition.", above=0)] = 0.5
+    clients: Annotated[int, Setting("In the cell.", least=1)] = 10
+    rounds: Annotated[int, Setting("How many.", least=1)] = 12
+    batch: Annotated[int, Setting("Images per client and round, if it has so many.", least=1)] = 32
+    local_steps: Annotated[int, Setting("Optimiser steps per round, each on its part.", least=1)] = 4
+    learning_rate: Annotated[float, Setting("Of AdamW on the adapters.", above=0)] = 3e-3
+    head_learning_rate: Annotated[float | None, Setting("Of the fresh head; else the same.", above=0)] = None
+    rank: Annotated[int, Setting("Of LoRA.", least=1)] = 16
+    min_tokens: Annotated[int | None, Setting("K_min; else 64 of 196 in proportion.", least=1)] = None
+    bits_per_element: Annotated[int, Setting("Precision of tokens sent.", (16, 32), option="bits")] = 32
+    bandwidth_hz: Annotated[float, Setting("Shared by the clients of a round.", above=0)] = 50e6
+    max_power_w: Annotated[float, Setting("Per client.", above=0)] = 0.2
+    max_energy_j: Annotated[float, Setting("Per client and round.", above=0)] = 0.8
+    count_forward: Annotated[bool, Setting("Count the forward pass in the round time.")] = False
+    activations_per_round: Annotated[
+        float, Setting("Poisson mean per client and round.", above=0, option="activations")
+    ] = 2.0
+    interval_s: Annotated[float, Setting("Between two rounds; clients move, channels fade.", above=0)] = 10.0
+    test_images: Annotated[int | None, Setting("Evaluate on so many; else on all.", least=1)] = None
+    evaluate_every: Annotated[int, Setting("Rounds between evaluations.", least=1)] = 1
 
     def __post_init__(self) -> None:
-        for name in ("clients", "rounds", "batch", "local_steps", "rank", "size_px", "evaluate_every"):
-            self._check(name, _whole(getattr(self, name), 1), "whole numbers >= 1")
-        for name in ("min_tokens", "test_images"):
-            value = getattr(self, name)
-            self._check(name, value is None or _whole(value, 1), "whole numbers >= 1, or none")
-        self._check("seed", _whole(self.seed, 0), "whole numbers >= 0")
-        for name in ("learning_rate", "interval_s", "activations_per_round"):
-            value = getattr(self, name)
-            self._check(name, _number(value) and 0 < value < math.inf, "finite numbers > 0")
-        rate = self.head_learning_rate
-        good = rate is None or (_number(rate) and 0 < rate < math.inf)
-        self._check("head_learning_rate", good, "finite numbers > 0, or none")
-        self._check("bits_per_element", self.bits_per_element in {16, 32}, "16 or 32")
-        self._check("partition", self.partition in {"iid", "dirichlet"}, "iid or dirichlet")
+        for name, setting in settings_of(Config).items():
+            setting.check("Config", getattr(self, name))
+
+    @property
+    def solver_text(self) -> str:
+        """The solver with its options, as the command line takes it."""
+        from ...solver.solver_text import solver_text  # loads numpy, which help can do without
+
+        return solver_text(self.solver, self.solver_options)
 
     @property
     def traits(self) -> dict[str, str]:
@@ -116,8 +95,7 @@ class Config:
         }
         if self.method != SELECTING:
             return common
-        options = "".join(f":{name}={value}" for name, value in self.solver_options.items())
-        return {**common, "solver": self.solver + options, "measure": self.measure, "merge": self.merge}
+        return {**common, "solver": self.solver_text, "measure": self.measure, "merge": self.merge}
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -126,6 +104,8 @@ class Config:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Inverse of `as_dict`. Raises OptionError for unknown or missing settings."""
+        from ...solver import OptionError
+
         names = {entry.name for entry in fields(cls)}
         if names != set(values):
             raise OptionError(
@@ -136,24 +116,12 @@ class Config:
             )
         return cls(**values)
 
-    def difference(self, other: Config) -> str | None:
+    def difference(self, other: Self) -> str | None:
         """Name of the first setting, other than the number of rounds, in which two runs differ."""
         mine, theirs = self.as_dict(), other.as_dict()
         return next((name for name in mine if name != "rounds" and mine[name] != theirs[name]), None)
-
-    def _check(self, name: str, good: bool, allowed: str) -> None:
-        if not good:
-            raise OptionError("Config", f"{name} = {getattr(self, name)!r:.40}", allowed, "Correct it")
 
 
 def cache_folder() -> Path:
     """Where the small pretrained ViT is kept."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stsflora"
-
-
-def _whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 import torch
 
 from ...solver import OptionError
+from .config import DEVICES
 
 
 def autocast(device: torch.device) -> AbstractContextManager[None]:
@@ -17,7 +18,7 @@ def autocast(device: torch.device) -> AbstractContextManager[None]:
 def chosen_device(name: str) -> torch.device:
     """The device of that name. Raises OptionError when it is not there."""
     present = torch.cuda.is_available()
-    if name not in {"auto", "cpu", "cuda"} or (name == "cuda" and not present):
+    if name not in DEVICES or (name == "cuda" and not present):
         raise OptionError(
             "finetune", f"device {name!r:.40}", f"auto, cpu{', cuda' if present else ''}", "Leave it out"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -10,10 +10,11 @@ from ...benchmarks.report.drawing import COLOURS, LINES, MARKERS, require_matplo
 from ...benchmarks.report.text_table import TextTable, seconds_text
 from .checkpoint import RoundLog
 from .config import Config
-from .run_records import curve, outcome
+from .run_records import curve, figures
 
 BARS: Final = "▁▂▃▄▅▆▇█"
 CURVE_COLUMNS: Final = 12
+PICTURE: Final = "accuracy.png"
 
 Runs = Mapping[str, Sequence[RoundLog]]
 """Finished rounds by label."""
@@ -37,51 +38,32 @@ def labels(configs: Sequence[Config]) -> list[str]:
 
 def results_table(title: str, runs: Runs, target: float) -> TextTable:
     """One line per run: final accuracies, the curve, and what the air had to carry."""
-    goal = f"to {100 * target:.3g} %"
-    return TextTable(
-        title=title,
-        columns=(
-            "scheme",
-            "top-1",
-            "K at test",
-            "curve",
-            "mean K",
-            "STE",
-            "MB up",
-            "air time",
-            "energy",
-            f"rounds {goal}",
-            f"air {goal}",
-            f"energy {goal}",
-        ),
-        lines=tuple(_line(label, logs, target) for label, logs in runs.items()),
-    )
+    ends = ("scheme", "top-1", "K at test", "curve", "mean K", "STE", "MB up", "air time", "energy")
+    goals = tuple(f"{cost} to {100 * target:.3g} %" for cost in ("rounds", "air", "energy"))
+    lines = tuple(_line(label, logs, target) for label, logs in runs.items())
+    return TextTable(title=title, columns=(*ends, *goals), lines=lines)
 
 
 def markdown(
-    table: TextTable, configs: Sequence[Config], runs: Runs, notes: Sequence[str], picture: str | None
+    table: TextTable, configs: Sequence[Config], runs: Runs, notes: Sequence[str], pictures: Sequence[str]
 ) -> str:
-    """The report: table, picture, notes, who was left out, settings."""
+    """The report: table, pictures, notes, who was left out, settings."""
     parts = [f"# Fine-tuning\n\n{table.markdown()}"]
-    if picture is not None:
-        parts.append(f"![Accuracy over rounds and over air time]({picture})\n")
+    parts += [f"![Accuracy over rounds and over air time]({name})\n" for name in pictures]
     if notes:
         parts.append("\n".join(f"- {note}" for note in notes) + "\n")
     left_out = [line for label, logs in runs.items() for line in _left_out(label, logs)]
     if left_out:
         parts.append("## Left out\n\n" + "\n".join(f"- {line}" for line in left_out) + "\n")
-    shared = {
-        name: value
-        for name, value in configs[0].as_dict().items()
-        if all(config.as_dict()[name] == value for config in configs)
-    }
+    first, *others = (config.as_dict() for config in configs)
+    shared = {name: value for name, value in first.items() if all(other[name] == value for other in others)}
     settings = "\n".join(f"- {name}: {value}" for name, value in shared.items())
     parts.append(f"## Settings in common\n\n{settings}\n")
     return "\n".join(parts)
 
 
-def save_curves(runs: Runs, path: Path) -> None:
-    """Draw accuracy over rounds and over simulated air time into a PNG file.
+def save_curves(runs: Runs, folder: Path) -> list[str]:
+    """Draw accuracy over rounds and over simulated air time into a PNG file and return its name.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
@@ -112,12 +94,16 @@ def save_curves(runs: Runs, path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     handles, names = by_round.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
-    save_figure(figure, path)
+    save_figure(figure, folder / PICTURE)
+    return [PICTURE]
 
 
 def _line(label: str, logs: Sequence[RoundLog], target: float) -> tuple[str, ...]:
-    found = outcome(logs, target)
-    reached_at_s, reached_at_j = found.air_s_to_target, found.energy_j_to_target
+    found = figures(logs, target)
+
+    def cost(value: float | None, text: Callable[[float], str]) -> str:
+        return "–" if value is None or not found.air_s else text(value)
+
     return (
         label,
         _percent(found.top1),
@@ -126,11 +112,11 @@ def _line(label: str, logs: Sequence[RoundLog], target: float) -> tuple[str, ...
         f"{found.mean_tokens:.1f}" if found.mean_tokens is not None else "–",
         f"{found.ste:,.0f}/s" if found.ste is not None else "–",
         f"{found.uplink_mb:.2f}",
-        seconds_text(found.air_s) if found.air_s else "–",
-        f"{1e3 * found.energy_j:.4g} mJ" if found.air_s else "–",
+        cost(found.air_s, seconds_text),
+        cost(found.energy_j, _millijoules),
         str(found.rounds_to_target or "–"),
-        seconds_text(reached_at_s) if reached_at_s is not None and found.air_s else "–",
-        f"{1e3 * reached_at_j:.4g} mJ" if reached_at_j is not None and found.air_s else "–",
+        cost(found.air_s_to_target, seconds_text),
+        cost(found.energy_j_to_target, _millijoules),
     )
 
 
@@ -143,6 +129,10 @@ def _left_out(label: str, logs: Sequence[RoundLog]) -> list[str]:
         f"{label}: client {client}, round {', '.join(map(str, where))}: {why}"
         for (client, why), where in rounds.items()
     ]
+
+
+def _millijoules(energy_j: float) -> str:
+    return f"{1e3 * energy_j:.4g} mJ"
 
 
 def _percent(share: float | None) -> str:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, make_dataclass
 from itertools import accumulate
 from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, get_type_hints
 
 import numpy as np
 
 from ...benchmarks.report.csv_text import csv_text
 from ...solver import FileFormatError
 from ...solver.files.file_access import existing_file, write_atomically
+from ..setting import settings_of
+from .config import Config
 
 if TYPE_CHECKING:
     from .checkpoint import RoundLog
-    from .config import Config
 
 COMMITTED: Final = Path(__file__).parents[1] / "results"
 """Rows that come with the toolkit."""
@@ -26,32 +27,17 @@ COMMITTED: Final = Path(__file__).parents[1] / "results"
 RECORDS: Final = ("results.csv", "curves.csv")
 """One row per run, and one per evaluated round."""
 
+NEEDED: Final = frozenset({"data", "model", "partition", "method", "top1"})
+"""Columns without which a row says nothing."""
+
 MAX_BYTES: Final = 16 * 2**20
 
 
 @dataclass(frozen=True)
-class FinishedRun:
-    """One run: its settings, its last accuracies, and what the air had to carry; None where it has none.
+class Figures:
+    """What came out of a run; None where it has no such figure. Costs are sums over all rounds.
 
     Attributes:
-        run: its name, the key to its curve.
-        data: name of the images.
-        model: timm's name, or "small".
-        partition: "iid" or "dirichlet".
-        method: a name of `schemes.SCHEMES`.
-        cut: client blocks.
-        solver: with its options, where tokens are selected.
-        measure: what ranks tokens.
-        merge: what becomes of the others.
-        clients: in the cell.
-        rounds: done.
-        batch: images per client and round.
-        local_steps: optimiser steps per round.
-        learning_rate: of the adapters.
-        head_learning_rate: of the head.
-        min_tokens: K_min as asked; None for the paper's share.
-        count_forward: 1 where the forward pass counts in the round time.
-        seed: of everything random.
         top1: share of the test images with all tokens, last evaluation.
         top1_selected: the same with the last round's mean K.
         mean_tokens: K over all rounds and clients.
@@ -65,24 +51,6 @@ class FinishedRun:
         energy_j_to_target: of the uploads until then.
     """
 
-    data: str
-    model: str
-    partition: str
-    method: str
-    run: str = ""
-    cut: int | None = None
-    solver: str = ""
-    measure: str = ""
-    merge: str = ""
-    clients: int | None = None
-    rounds: int | None = None
-    batch: int | None = None
-    local_steps: int | None = None
-    learning_rate: float | None = None
-    head_learning_rate: float | None = None
-    min_tokens: int | None = None
-    count_forward: int | None = None
-    seed: int | None = None
     top1: float | None = None
     top1_selected: float | None = None
     mean_tokens: float | None = None
@@ -96,31 +64,25 @@ class FinishedRun:
     energy_j_to_target: float | None = None
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """The final figures of a run, as in `FinishedRun`; costs are sums over all rounds."""
+def _setting_columns() -> list[tuple[str, Any, Any]]:
+    """Names, types and defaults: text is empty where a row does not give it, anything else is None."""
+    columns: list[tuple[str, Any, Any]] = [("run", str, "")]
+    for name, setting in settings_of(Config).items():
+        kind = int if setting.kind is bool else setting.kind
+        columns.append((name, str, "") if kind is str else (name, kind | None, None))
+    return columns
 
-    top1: float | None
-    top1_selected: float | None
-    mean_tokens: float | None
-    ste: float | None
-    uplink_mb: float
-    air_s: float
-    energy_j: float
-    target: float
-    rounds_to_target: int | None
-    air_s_to_target: float | None
-    energy_j_to_target: float | None
+
+SettingColumns: Any = make_dataclass("SettingColumns", _setting_columns(), frozen=True)
 
 
 @dataclass(frozen=True)
-class Reached:
-    """What it took to reach an accuracy: rounds, air time in s, energy in J, uplink in bytes."""
+class FinishedRun(Figures, SettingColumns):  # type: ignore[misc]  # no checker knows a class made from `Config`
+    """One run: its name `run` (the key to its curve), every setting of `Config`, and its figures.
 
-    rounds: int
-    air_s: float
-    energy_j: float
-    uplink_bytes: int
+    `data` and `weights` are names without their folders, `rounds` those that were done. `solver` comes with
+    its options; solver, measure and merge are empty where the method selects no tokens.
+    """
 
 
 @dataclass(frozen=True)
@@ -148,29 +110,25 @@ class CurvePoint:
     energy_j: float
 
 
-def reached(logs: Sequence[RoundLog], accuracy: float) -> Reached | None:
-    """The cost of all rounds up to the first evaluation of at least this accuracy; None if there is none."""
-    for end, log in enumerate(logs, start=1):
-        if log.accuracy is not None and log.accuracy >= accuracy:
-            past = logs[:end]
-            return Reached(
-                end,
-                sum(entry.round_s for entry in past),
-                sum(entry.energy_j for entry in past),
-                sum(entry.uplink_bytes for entry in past),
-            )
-    return None
+def curve(run: str, logs: Sequence[RoundLog]) -> list[CurvePoint]:
+    """The evaluated rounds of a run."""
+    costs = accumulate(np.array([log.uplink_bytes / 2**20, log.round_s, log.energy_j]) for log in logs)
+    return [
+        CurvePoint(run, log.index + 1, log.accuracy, log.accuracy_selected, log.loss, *past.tolist())
+        for log, past in zip(logs, costs, strict=True)
+        if log.accuracy is not None
+    ]
 
 
-def outcome(logs: Sequence[RoundLog], target: float) -> Outcome:
+def figures(logs: Sequence[RoundLog], target: float) -> Figures:
     """The final figures of some rounds; `target` is the accuracy whose cost is given."""
-    goal = reached(logs, target)
-    top1 = [log.accuracy for log in logs if log.accuracy is not None]
+    evaluated = curve("", logs)
+    goal = next((point for point in evaluated if point.top1 >= target), None)
     selected = [log.accuracy_selected for log in logs if log.accuracy_selected is not None]
     tokens = [count for log in logs for count in log.tokens]
     stes = [log.ste for log in logs if log.ste is not None]
-    return Outcome(
-        top1=top1[-1] if top1 else None,
+    return Figures(
+        top1=evaluated[-1].top1 if evaluated else None,
         top1_selected=selected[-1] if selected else None,
         mean_tokens=mean(tokens) if tokens else None,
         ste=mean(stes) if stes else None,
@@ -178,7 +136,7 @@ def outcome(logs: Sequence[RoundLog], target: float) -> Outcome:
         air_s=sum(log.round_s for log in logs),
         energy_j=sum(log.energy_j for log in logs),
         target=target,
-        rounds_to_target=goal.rounds if goal else None,
+        rounds_to_target=goal.round if goal else None,
         air_s_to_target=goal.air_s if goal else None,
         energy_j_to_target=goal.energy_j if goal else None,
     )
@@ -188,40 +146,14 @@ def finished_run(
     config: Config, logs: Sequence[RoundLog], *, run: str = "", target: float = 0.9
 ) -> FinishedRun:
     """The row of a run; `target` is the accuracy whose cost it gives."""
-    traits = config.traits
-    return FinishedRun(
-        data=Path(config.data).stem,
-        model=config.model,
-        partition=config.partition,
-        method=config.method,
-        run=run,
-        cut=config.cut,
-        solver=traits.get("solver", ""),
-        measure=traits.get("measure", ""),
-        merge=traits.get("merge", ""),
-        clients=config.clients,
-        rounds=len(logs),
-        batch=config.batch,
-        local_steps=config.local_steps,
-        learning_rate=config.learning_rate,
-        head_learning_rate=config.head_learning_rate,
-        min_tokens=config.min_tokens,
-        count_forward=int(config.count_forward),
-        seed=config.seed,
-        **asdict(outcome(logs, target)),
-    )
-
-
-def curve(run: str, logs: Sequence[RoundLog]) -> list[CurvePoint]:
-    """The evaluated rounds of a run."""
-    sums = accumulate(
-        np.array([log.uplink_bytes / 2**20, log.round_s, log.energy_j], dtype=np.float64) for log in logs
-    )
-    return [
-        CurvePoint(run, log.index + 1, log.accuracy, log.accuracy_selected, log.loss, *past.tolist())
-        for log, past in zip(logs, sums, strict=True)
-        if log.accuracy is not None
-    ]
+    given = {name: getattr(config, name) for name in settings_of(Config)} | {
+        "data": Path(config.data).stem,
+        "weights": Path(config.weights).name if config.weights else "",
+        "rounds": len(logs),
+        "count_forward": int(config.count_forward),
+    }
+    selection = {name: config.traits.get(name, "") for name in ("solver", "measure", "merge")}
+    return FinishedRun(run=run, **{**given, **selection}, **asdict(figures(logs, target)))
 
 
 def from_folders(folder: Path) -> list[FinishedRun]:
@@ -240,27 +172,23 @@ def from_folders(folder: Path) -> list[FinishedRun]:
             "a folder of runs",
             "Run stsflora finetune",
         )
-    loaded = ((file.parent.name, *load_checkpoint(file)[:2]) for file in files)
+    loaded = ((file.parent.name, *load_checkpoint(file, with_tensors=False)[:2]) for file in files)
     return [finished_run(config, logs, run=name) for name, config, logs in loaded]
 
 
 def from_csv(file: Path) -> list[FinishedRun]:
-    """Rows of a CSV file; columns that a row does not have stay None, others are passed over.
+    """Rows of a CSV file; columns that a row does not have stay empty, others are passed over.
 
     Raises:
-        FileFormatError: missing, too large, without the columns data, model, partition, method and top1,
-            or with a cell that is no number where one belongs.
+        FileFormatError: missing, too large, without the columns `NEEDED`, or with a cell that is no number
+            where one belongs.
     """
     existing_file(file, MAX_BYTES, "Split it")
     with file.open(encoding="utf-8", newline="") as stream:
         reader = csv.DictReader(stream)
-        needed = {"data", "model", "partition", "method", "top1"}
-        if missing := needed - set(reader.fieldnames or ()):
+        if missing := NEEDED - set(reader.fieldnames or ()):
             raise FileFormatError(
-                f"results {file.name!r}",
-                f"no column {sorted(missing)[0]!r}",
-                ", ".join(sorted(needed)),
-                "Add it",
+                f"results {file.name!r}", f"no column {min(missing)!r}", ", ".join(sorted(NEEDED)), "Add it"
             )
         return [_row(entry, file) for entry in reader]
 
@@ -274,30 +202,21 @@ def save_records(folder: Path, runs: Mapping[str, tuple[Config, Sequence[RoundLo
     """Write both `RECORDS` of runs, by name, into a folder. Raises FileFormatError where it cannot."""
     results = [finished_run(config, logs, run=name, target=target) for name, (config, logs) in runs.items()]
     curves = [point for name, (_, logs) in runs.items() for point in curve(name, logs)]
-    for name, rows in zip(RECORDS, (as_rows(results), as_rows(curves)), strict=True):
-        write_atomically(folder / name, csv_text(rows).encode())
+    for name, rows in zip(RECORDS, (map(asdict, results), map(asdict, curves)), strict=True):
+        write_atomically(folder / name, csv_text(list(rows)).encode())
 
 
-def as_rows(entries: Iterable[FinishedRun | CurvePoint]) -> list[dict[str, object]]:
-    """For a CSV file."""
-    return [asdict(entry) for entry in entries]
-
-
-def _row(entry: dict[str, str | None], file: Path) -> FinishedRun:
-    values: dict[str, object] = {}
-    for column in fields(FinishedRun):
-        text = (entry.get(column.name) or "").strip()
-        if column.type == "str":
-            values[column.name] = text
-        elif text:
-            try:
-                number = float(text)
-            except ValueError as error:
-                raise FileFormatError(
-                    f"results {file.name!r}",
-                    f"{column.name} = {text!r:.40}",
-                    "a number or nothing",
-                    "Correct it",
-                ) from error
-            values[column.name] = int(number) if column.type == "int | None" else number
-    return FinishedRun(**values)  # type: ignore[arg-type]
+def _row(entry: Mapping[str, str | None], file: Path) -> FinishedRun:
+    values: dict[str, Any] = {}
+    for name, kind in get_type_hints(FinishedRun).items():
+        text = (entry.get(name) or "").strip()
+        try:
+            if kind is str:
+                values[name] = text
+            elif text:
+                values[name] = int(float(text)) if kind == int | None else float(text)
+        except ValueError as error:
+            raise FileFormatError(
+                f"results {file.name!r}", f"{name} = {text!r:.40}", "a number or nothing", "Correct it"
+            ) from error
+    return FinishedRun(**values)

@@ -256,7 +256,7 @@ def main(
                 typer.echo(f"node {victim} killed")
         up_bytes = sum(relay.up_bytes for relay in deployment.relays)
         down_bytes = sum(relay.down_bytes for relay in deployment.relays)
-    _, logs, _ = load_checkpoint(output / CHECKPOINT)
+    _, logs, _ = load_checkpoint(output / CHECKPOINT, with_tensors=False)
     if len(logs) < rounds:
         raise DeploymentError(
             "the run", f"{len(logs)} of {rounds} rounds", "all of them", "Run it again to go on"

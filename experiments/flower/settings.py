@@ -1,11 +1,12 @@
-"""What a run is told: Flower's flat run configuration, checked, as this project's `Config`."""
+"""What a run is told: Flower's flat run configuration, made from `Config` and checked into one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 import torch
 
@@ -13,8 +14,13 @@ from ...solver import OptionError
 from ...solver.solver_text import parse_options
 from ..finetune.config import SELECTING, SMALL, Config
 from ..finetune.device import chosen_device
+from ..setting import settings_of
 
-SERVER_TYPES: Final = {"output": str, "device": str, "start-timeout-s": float, "reply-timeout-s": float}
+SERVER: Final[Mapping[str, Any]] = MappingProxyType(
+    {"output": "results/flower", "device": "auto", "start-timeout-s": 120.0, "reply-timeout-s": 120.0}
+)
+"""The server's own settings with their defaults."""
+
 METHODS: Final = (SELECTING, "st-sflora-full")
 """Schemes whose clients only run forward: the others send gradients and adapters back and forth."""
 
@@ -38,53 +44,53 @@ class Settings:
     reply_timeout_s: float
 
 
+def run_configuration(config: Config) -> dict[str, Any]:
+    """A run as Flower hands it out, with the server's defaults; 0 or "" stands for none.
+
+    The solver's options come with its name, as in "minlp:engine=highs".
+    """
+    values = {**config.as_dict(), "solver": config.solver_text}
+    flat = {
+        name.replace("_", "-"): setting.kind() if values[name] is None else values[name]
+        for name, setting in settings_of(Config).items()
+    }
+    return {**flat, **SERVER}
+
+
 def read_settings(values: Mapping[str, object]) -> Settings:
     """Check Flower's run configuration, on the server and on every client; one thread for small models.
 
     Raises:
         OptionError: a setting is missing, unknown, of the wrong type or out of range.
     """
-    defaults = Config()
-    names = {entry.name.replace("_", "-"): entry.name for entry in fields(Config)}
-    del names["solver-options"]  # they come with the solver's name, as in minlp:engine=highs
-    if unfit := sorted((names.keys() | SERVER_TYPES.keys()) ^ values.keys()):
+    known = {name.replace("_", "-"): setting for name, setting in settings_of(Config).items()}
+    if unfit := sorted((known.keys() | SERVER.keys()) ^ values.keys()):
         raise OptionError(
             "run configuration", f"{unfit[0]!r:.60} unknown or missing", "the app's settings", "Correct it"
         )
-    changes: dict[str, object] = {}
-    for key, name in names.items():
-        default = getattr(defaults, name)
-        kind = OPTIONAL.get(name, type(default))
-        value = _typed(key, values[key], kind)
-        changes[name] = None if name in OPTIONAL and not value else value
-    solver, *options = str(changes["solver"]).split(":")
-    changes |= {"solver": solver, "solver_options": parse_options(options)}
-    config = Config.from_dict(changes)
+    server = {key: _typed(key, values[key], type(default)) for key, default in SERVER.items()}
+    changes: dict[str, Any] = {}
+    for key, setting in known.items():
+        value = _typed(key, values[key], setting.kind)
+        changes[setting.name] = None if setting.optional and not value else value
+    solver, *options = changes["solver"].split(":")
+    config = Config(**{**changes, "solver": solver, "solver_options": parse_options(options)})
     if config.method not in METHODS:
         raise OptionError(
             "run configuration", f"method {config.method!r:.40}", ", ".join(METHODS), "Choose one"
         )
-    server = {key: _typed(key, values[key], kind) for key, kind in SERVER_TYPES.items()}
     if config.model == SMALL:  # so small a model only waits for a second thread
         torch.set_num_threads(1)
     return Settings(
         config,
-        Path(str(server["output"])).expanduser(),
-        chosen_device(str(server["device"])),
-        float(str(server["start-timeout-s"])),
-        float(str(server["reply-timeout-s"])),
+        Path(server["output"]).expanduser(),
+        chosen_device(server["device"]),
+        server["start-timeout-s"],
+        server["reply-timeout-s"],
     )
 
 
-OPTIONAL: Final[Mapping[str, type]] = {
-    "weights": str,
-    "head_learning_rate": float,
-    "min_tokens": int,
-    "test_images": int,
-}
-
-
-def _typed(key: str, value: object, kind: type) -> object:
+def _typed(key: str, value: object, kind: type) -> Any:
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:

@@ -1,64 +1,55 @@
-"""Settings of a reproduction of the paper, and the names of what can be run."""
+"""What a reproduction of the paper depends on, and the names of what can be made and run."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+from ..finetune.config import DEVICES, METHODS, PARTITIONS
+from ..setting import Setting
+
+TARGETS: Final = ("table1", "table2", "fig6", "fig8a", "fig8b", "fig8c", "fig9", "fig10")
 DATASETS: Final = {"imagenet100": "ImageNet100", "flowers102": "Flowers-102", "cub200": "CUB-200"}
 BACKBONES: Final = {
     name: f"{name}_patch16_224" for name in ("vit_tiny", "vit_small", "vit_base", "vit_large")
 }
 """Names of timm by ours."""
 
-SCHEMES: Final = {
-    "local-lora": "LocalLoRA",
-    "fed-lora": "FedLoRA",
-    "split-lora": "SplitLoRA",
-    "sflora": "SFLora",
-    "st-sflora-full": "ST-SFLora-Full",
-    "st-sflora": "ST-SFLora",
-}
+PAPER_NAMES: Final = ("LocalLoRA", "FedLoRA", "SplitLoRA", "SFLora", "ST-SFLora-Full", "ST-SFLora")
+SCHEMES: Final = dict(zip(METHODS, PAPER_NAMES, strict=True))
+"""The paper's names of the training schemes."""
 
-SHARED: Final = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
-"""Where images and weights are looked for beside the checkout when none are given."""
+DATA_VARIABLE: Final = "STSFLORA_DATA"
+"""Environment variable that names a folder with images in `flowers102/` and timm's weights in `weights/`."""
 
 
 @dataclass(frozen=True)
 class ReproductionSettings:
-    """What a reproduction depends on.
+    """How much is reproduced, and from what; the options of `stsflora reproduce` are made from it.
 
-    Attributes:
-        quick: fewer seeds, points and images.
-        data: images, as `stsflora finetune` takes them; None for those beside the checkout, or digits.
-        weights: safetensors for the model; None for timm's own, or those beside the checkout.
-        model: a timm ViT, for attention maps.
-        device: "auto", "cpu" or "cuda".
-        seed: of everything random.
-        cache: folder for the small pretrained ViT.
-        dataset: of Table I to run, with the next four; None runs nothing.
-        backbone: of Table I.
-        partition: of Table I.
-        schemes: of Table I.
-        rounds: of fine-tuning; None for the full or quick number.
-        runs: a folder of finished runs.
+    The small pretrained ViT is kept in the folder `cache`.
     """
 
-    quick: bool = False
-    data: str | None = None
-    weights: Path | None = None
-    model: str = "vit_tiny_patch16_224"
-    device: str = "auto"
-    seed: int = 0
+    quick: Annotated[bool, Setting("Fewer seeds and points: minutes in all.")] = False
+    data: Annotated[
+        str | None, Setting("Images; else flowers102/ in the folder $STSFLORA_DATA, if set, else digits.")
+    ] = None
+    weights: Annotated[
+        Path | None, Setting("Safetensors with timm's keys; else weights/ there, or timm's.")
+    ] = None
+    model: Annotated[str, Setting("A timm ViT, for attention maps.")] = "vit_tiny_patch16_224"
+    device: Annotated[str, Setting("Where models run.", DEVICES)] = "auto"
+    seed: Annotated[int, Setting("Of everything random.")] = 0
     cache: Path = Path("cache")
-    dataset: str | None = None
-    backbone: str = "vit_tiny"
-    partition: str = "dirichlet"
-    schemes: tuple[str, ...] = tuple(SCHEMES)
-    rounds: int | None = None
-    runs: Path | None = None
+    dataset: Annotated[str | None, Setting("Run cells of Table I now.", DATASETS)] = None
+    backbone: Annotated[str, Setting("Of those cells.", BACKBONES)] = "vit_tiny"
+    partition: Annotated[str, Setting("Of those cells.", PARTITIONS)] = "dirichlet"
+    schemes: Annotated[tuple[str, ...], Setting("Of those cells.", SCHEMES, many="schemes")] = METHODS
+    rounds: Annotated[int | None, Setting("Of fine-tuning; else as many as were run here.")] = None
+    runs: Annotated[Path | None, Setting("Folder of finished runs for Table I, figure 10.")] = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON, without folders of this machine."""
@@ -70,12 +61,19 @@ class ReproductionSettings:
 
     @cached_property
     def found_data(self) -> str | None:
-        """Images given, or beside the checkout; None where there are none."""
-        beside = SHARED / "flowers102"
-        return self.data or (str(beside) if beside.is_dir() else None)
+        """Images given, or where `DATA_VARIABLE` has them; None where there are none."""
+        found = _in_data_folder("flowers102")
+        return self.data or (None if found is None else str(found))
 
     @cached_property
     def found_weights(self) -> Path | None:
-        """Weights given, or ViT-Tiny's beside the checkout."""
-        beside = SHARED / "weights" / "vit_tiny_patch16_224.fp32.safetensors"
-        return self.weights or (beside if self.model == "vit_tiny_patch16_224" and beside.is_file() else None)
+        """Weights given, or ViT-Tiny's where `DATA_VARIABLE` has them; None for timm's own."""
+        tiny = self.model == BACKBONES["vit_tiny"]
+        return self.weights or (_in_data_folder(f"weights/{self.model}.fp32.safetensors") if tiny else None)
+
+
+def _in_data_folder(name: str) -> Path | None:
+    """A file or folder where `DATA_VARIABLE` says; None if it is not there."""
+    folder = os.environ.get(DATA_VARIABLE)
+    path = Path(folder or "", name)
+    return path if folder and path.exists() else None

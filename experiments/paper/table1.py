@@ -11,14 +11,13 @@ from typing import Any, Final
 
 from ...benchmarks.report.text_table import TextTable
 from ...solver import UnknownNameError
-from ..finetune.config import SELECTING, Config
+from ..finetune.config import PARTITIONS, SELECTING, Config
 from ..finetune.run_records import FinishedRun
 from .comparison import NOT_RUN, Claim, OurValue, compare, judge, paper_values
 from .records import Record, records
 from .report import Report
 from .settings import BACKBONES, DATASETS, SCHEMES
 
-PARTITIONS: Final = ("dirichlet", "iid")
 UPPER: Final = ("split-lora", "sflora", "st-sflora-full")
 """Schemes that the paper finds not below ST-SFLora."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +17,8 @@ from torch import Tensor, nn
 from ...solver import OptionError
 from ...solver.checks import choice
 from . import tokens
+from .names import MEASURES
 from .timm_parts import Attention, attention_of, split_heads
-
-MEASURES: Final = ("attention", "value_norm", "rollout", "random", "grid")
-"""Ways to score patches: [CLS] attention (paper), times value length, rolled out over the client's blocks,
-in random order, evenly over the image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +72,7 @@ def token_scores(
     grid: tuple[int, int],
     generator: torch.Generator,
 ) -> Tensor:
-    """(B, N) scores of the patches by a measure of `MEASURES`.
+    """(B, N) scores of the patches by a measure of `names.MEASURES`.
 
     Args:
         measure: its name.

@@ -16,10 +16,7 @@ from torch import Tensor
 
 from ...solver import OptionError
 from ...solver.checks import choice
-
-MERGES: Final = ("attention", "mean", "tome", "none")
-"""What becomes of discarded tokens: one token weighted by score (paper eq. 14), one plain mean, each
-averaged into the kept token it resembles most (after ToMe, Bolya et al., ICLR 2023), or nothing."""
+from .names import MERGES
 
 ORDER_TILT: Final = 1e-3
 """Scores that only order patches differ by this share, so that all are worth nearly the same."""
@@ -130,7 +127,7 @@ def select(
         scores: (B, N).
         counts: K, one for all or (B,) integers; 0 to N.
         prefix_tokens: P, always kept.
-        merge: one of `MERGES`.
+        merge: one of `names.MERGES`.
 
     Raises:
         OptionError: unknown merge, scores or counts that do not fit the tokens, counts out of range.

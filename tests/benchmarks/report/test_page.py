@@ -20,7 +20,7 @@ from stsflora.benchmarks.rows import Row
 from stsflora.benchmarks.suites.named import suite
 from stsflora.benchmarks.suites.plan import plan, plan_reference
 from stsflora.benchmarks.suites.suite import Suite
-from stsflora.experiments.cli.bench import main
+from stsflora.experiments.cli.main import main
 from stsflora.solver import FileFormatError, OptionError, solvers
 
 PAGE = Path(__file__).parents[3] / "docs" / "benchmark.md"

@@ -14,7 +14,10 @@ import pytest
 from stsflora.benchmarks.families import family
 from stsflora.benchmarks.rows import read_rows
 from stsflora.benchmarks.suites.named import suites
-from stsflora.experiments.cli.bench import main
+from stsflora.experiments.cli.main import main
+from stsflora.experiments.finetune.config import DEVICES, METHODS, PARTITIONS
+from stsflora.experiments.paper.settings import BACKBONES, DATASETS, SCHEMES, TARGETS
+from stsflora.models.vit.names import MEASURES, MERGES
 from stsflora.solver import Allocation, Answer, Problem, evaluate, register, solve, solvers
 from stsflora.solver.registry import unregister
 
@@ -144,14 +147,28 @@ def test_an_allocation_that_breaks_limits_exits_with_1(call):
         (["solve", "--family", "paper", "--solver", "equal", "--clients", "0"], "clients"),
         (["solve", "--family", "paper", "--solver", "equal", "--clients", "many"], "--clients"),
         (["solve", "--family", "paper", "--solver", "equal", "--speed"], "--speed"),
-        (["bench", "--suite", "dmeo"], "suite 'dmeo'"),
+        (["bench", "--suite", "dmeo"], "suite 'dmeo'; allowed: demo, starts"),
         (["bench", "--solvers", "exakt"], "solver 'exakt'"),
         (["bench", "--families", "papper"], "family 'papper'"),
-        (["bench", "--clients", "5,x"], "--clients 5,x"),
+        (["bench", "--clients", "5,x"], "--clients 5,x; allowed: whole numbers"),
+        (["bench", "--solvers", ","], "an empty list"),
         (["bench", "--clients", "0"], "clients"),
         (["bench", "--jobs", "0"], "jobs=0"),
         (["bench", "--solvers", "equal", "--jobs", "2", "--backend", "no_such"], "backend 'no_such'"),
         (["bench", "--override", "tokens"], "name=value"),
+        (["finetune", "--methods", "sflora,magic"], "--methods 'magic'; allowed: local-lora, fed-lora"),
+        (["finetune", "--partitions", "sorted"], "--partitions 'sorted'; allowed: dirichlet, iid"),
+        (["finetune", "--measures", "magic"], "--measures 'magic'; allowed: attention, value_norm"),
+        (["finetune", "--merges", "mean,magic"], "--merges 'magic'; allowed: attention, mean"),
+        (["finetune", "--bits", "8"], "--bits '8'; allowed: 16, 32"),
+        (["finetune", "--device", "tpu"], "--device 'tpu'; allowed: auto, cpu, cuda"),
+        (["finetune", "--cuts", "two"], "--cuts two; allowed: whole numbers"),
+        (["reproduce", "fig7"], "target 'fig7'; allowed: table1"),
+        (["reproduce", "--dataset", "roses"], "--dataset 'roses'; allowed: imagenet100"),
+        (["reproduce", "--backbone", "vit_huge"], "--backbone 'vit_huge'; allowed: vit_tiny"),
+        (["reproduce", "--partition", "sorted"], "--partition 'sorted'; allowed: dirichlet, iid"),
+        (["reproduce", "--schemes", "sflora,magic"], "--schemes 'magic'; allowed: local-lora"),
+        (["reproduce", "--device", "tpu"], "--device 'tpu'; allowed: auto, cpu, cuda"),
         (["unknown"], "unknown"),
     ],
 )
@@ -280,7 +297,7 @@ def test_ctrl_c_in_a_terminal_stops_all_processes(tmp_path):
     command = [
         sys.executable,
         "-m",
-        "stsflora.experiments.cli.bench",
+        "stsflora.experiments.cli.main",
         *BENCH,
         "--seeds",
         "200",
@@ -331,10 +348,18 @@ def test_help_shows_options_and_examples(call, arguments, words):
         assert word in out + err
 
 
-def test_help_names_every_suite(call):
-    _, out, _ = call("bench", "--help")
-    for entry in suites():
-        assert entry.name in out
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [
+        ("bench", [entry.name for entry in suites()]),
+        ("finetune", [*METHODS, *PARTITIONS, *MEASURES, *MERGES, *DEVICES, "16, 32"]),
+        ("reproduce", [*TARGETS, *DATASETS, *BACKBONES, *PARTITIONS, *SCHEMES, *DEVICES, "STSFLORA_DATA"]),
+    ],
+)
+def test_help_names_every_choice(call, command, names):
+    _, out, _ = call(command, "--help")
+    for name in names:
+        assert name in out
 
 
 def loaded_by(*arguments):
@@ -345,7 +370,7 @@ def loaded_by(*arguments):
         "    def find_spec(self, name, *_):\n"
         "        if name == 'numpy': print('threads', os.environ.get('OMP_NUM_THREADS'), file=sys.stderr)\n"
         "sys.meta_path.insert(0, Watch())\n"
-        "from stsflora.experiments.cli.bench import main\n"
+        "from stsflora.experiments.cli.main import main\n"
         f"main({list(arguments)!r})\n"
     )
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
@@ -356,11 +381,13 @@ def loaded_by(*arguments):
 
 
 def test_help_is_instant_because_it_loads_no_numbers():
-    assert loaded_by("--help") == loaded_by("bench", "--help") == []
+    assert loaded_by("--help") == []
+    for command in ("solve", "solvers", "bench", "finetune", "reproduce"):
+        assert loaded_by(command, "--help") == []
 
 
 def test_bench_sets_one_thread_before_numpy_loads():
-    assert loaded_by("bench", "--suite", "dmeo") == ["threads 1"]
+    assert loaded_by("bench", "--solvers", "exakt") == ["threads 1"]
     assert loaded_by("solvers") == ["threads None"]
 
 

@@ -9,7 +9,9 @@ import pytest
 
 pytest.importorskip("torch")
 
-from stsflora.experiments.finetune.checkpoint import RoundLog
+import torch
+
+from stsflora.experiments.finetune.checkpoint import RoundLog, save_checkpoint
 from stsflora.experiments.finetune.config import Config
 from stsflora.experiments.finetune.run_records import (
     RECORDS,
@@ -17,6 +19,7 @@ from stsflora.experiments.finetune.run_records import (
     curve,
     finished_run,
     from_csv,
+    from_folders,
     save_records,
 )
 from stsflora.solver import FileFormatError
@@ -70,10 +73,32 @@ def test_a_curve_has_the_evaluated_rounds_and_cumulative_costs():
 
 
 def test_rows_survive_a_file(tmp_path):
-    config = Config(seed=3, min_tokens=5, solver="fixed", solver_options={"tokens": 7})
+    config = Config(
+        seed=3,
+        min_tokens=5,
+        solver="fixed",
+        solver_options={"tokens": 7},
+        max_power_w=0.1,
+        count_forward=True,
+    )
     save_records(tmp_path, {"one": (config, LOGS)}, target=0.9)
     assert {file.name for file in tmp_path.iterdir()} == set(RECORDS)
-    assert from_csv(tmp_path / RECORDS[0]) == [finished_run(config, LOGS, run="one", target=0.9)]
+    (row,) = from_csv(tmp_path / RECORDS[0])
+    assert row == finished_run(config, LOGS, run="one", target=0.9)
+    assert (row.solver, row.max_power_w, row.count_forward, row.rank) == ("fixed:tokens=7", 0.1, 1, 16)
+
+
+def test_rows_are_taken_from_checkpoints(tmp_path):
+    configs = {name: Config(seed=seed, weights=f"/home/{name}") for seed, name in enumerate(("one", "two"))}
+    for name, config in configs.items():
+        (tmp_path / name).mkdir()
+        save_checkpoint(tmp_path / name / "checkpoint.safetensors", config, LOGS, {"x": torch.zeros(2)})
+    rows = from_folders(tmp_path)
+    assert rows == [finished_run(config, LOGS, run=name) for name, config in configs.items()]
+    assert [row.weights for row in rows] == ["one", "two"]
+    (tmp_path / "two" / "checkpoint.safetensors").write_bytes(b"{}")
+    with pytest.raises(FileFormatError, match=r"checkpoint 'checkpoint\.safetensors'"):
+        from_folders(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from stsflora.experiments.finetune.train import finetune
 from stsflora.experiments.flower import client_app, messages
 from stsflora.experiments.flower.grid_clients import GridClients
 from stsflora.experiments.flower.messages import BARE, Format, GrantMessage, MessageError
-from stsflora.experiments.flower.settings import read_settings
+from stsflora.experiments.flower.settings import read_settings, run_configuration
 from stsflora.models.vit.backbone import DIGITS_VIT_FILE, small_vit
 from stsflora.solver import Grant, OptionError
 
@@ -41,12 +41,8 @@ SERVER = {"output": "unused", "device": "cpu", "start-timeout-s": 0.0, "reply-ti
 
 
 def run_config(config):
-    """The flat settings that Flower hands out, from a Config."""
-    values = {name.replace("_", "-"): value for name, value in config.as_dict().items()}
-    options = values.pop("solver-options").items()
-    values["solver"] = ":".join([config.solver, *(f"{name}={value}" for name, value in options)])
-    none = {"weights": "", "head-learning-rate": 0.0, "min-tokens": 0, "test-images": 0}
-    return {**values, **{name: none[name] for name in none if values[name] is None}, **SERVER}
+    """The flat settings that Flower hands out, for a server that does not wait long."""
+    return {**run_configuration(config), **SERVER}
 
 
 @pytest.fixture(autouse=True)
@@ -524,10 +520,11 @@ def through_bytes(content):
 # settings
 
 
-def test_the_apps_settings_are_the_configs_defaults():
+def test_the_apps_settings_are_those_of_config():
     app = tomllib.loads((APP / "pyproject.toml").read_text())["tool"]["flwr"]["app"]
-    settings = read_settings(app["config"])
-    assert settings.config == replace(Config(), clients=4, rounds=6)
+    config = replace(Config(), clients=4, rounds=6)
+    assert list(app["config"].items()) == list(run_configuration(config).items())
+    assert read_settings(app["config"]).config == config
     for reference in app["components"].values():
         module, _, name = reference.partition(":")
         assert isinstance(getattr(importlib.import_module(module), name), ServerApp | ClientApp)
@@ -540,7 +537,7 @@ def test_the_apps_settings_are_the_configs_defaults():
         ({"clients": 4.0}, "clients = 4.0; allowed: a int"),
         ({"batch": True}, "batch = True; allowed: a int"),
         ({"learning-rate": "fast"}, "learning-rate = 'fast'; allowed: a float"),
-        ({"rounds": 0}, "rounds = 0"),
+        ({"rounds": 0}, "rounds=0"),
         ({"method": "sflora"}, "method 'sflora'; allowed: st-sflora, st-sflora-full"),
         ({"solver": "fixed:tokens"}, "'tokens'; allowed: name=value"),
         ({"magic": 1}, "'magic' unknown or missing"),
@@ -553,10 +550,16 @@ def test_settings_are_checked(changes, text):
     assert text in str(caught.value)
 
 
-def test_settings_come_back_as_the_config():
-    config = replace(
-        QUICK, min_tokens=3, head_learning_rate=0.5, solver="fixed", solver_options={"tokens": 4}
-    )
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"min_tokens": 3, "head_learning_rate": 0.5, "max_power_w": 0.1, "interval_s": 2.5},
+        {"solver": "fixed", "solver_options": {"tokens": 4}},
+        {"solver": "alternating", "solver_options": {"starts": ["full", "random"], "max_iterations": 3}},
+    ],
+)
+def test_settings_come_back_as_the_config(changes):
+    config = replace(QUICK, **changes)
     assert read_settings(run_config(config)).config == config
 
 

@@ -11,7 +11,15 @@ pytest.importorskip("matplotlib")
 from stsflora.experiments.finetune.run_records import FinishedRun
 from stsflora.experiments.paper.figure10 import accuracy_configs, figure10
 
-RUN = FinishedRun("flowers102", "vit_tiny_patch16_224", "dirichlet", "sflora", cut=2, rounds=60, top1=0.9)
+RUN = FinishedRun(
+    data="flowers102",
+    model="vit_tiny_patch16_224",
+    partition="dirichlet",
+    method="sflora",
+    cut=2,
+    rounds=60,
+    top1=0.9,
+)
 
 
 def selected(count, top1, kept, **change):

@@ -18,7 +18,7 @@ pytest.importorskip("matplotlib")
 import torch
 from safetensors.torch import save_file
 
-from stsflora.experiments.cli.finetune import main
+from stsflora.experiments.cli.main import main
 from stsflora.experiments.paper.settings import ReproductionSettings
 from stsflora.experiments.paper.targets import TARGETS
 from stsflora.experiments.paper.targets import reproduce as make
@@ -89,8 +89,8 @@ def test_json_and_csv_carry_the_same_numbers(tmp_path, run):
     [
         (["fig7"], "target 'fig7'"),
         (["table1", "--dataset", "cub200", "--data", "."], "folder named cub200"),
-        (["table1", "--dataset", "mnist"], "data set 'mnist'"),
-        (["table1", "--dataset", "cub200", "--schemes", "fedavg"], "scheme 'fedavg'"),
+        (["table1", "--dataset", "mnist"], "--dataset 'mnist'"),
+        (["table1", "--dataset", "cub200", "--schemes", "fedavg"], "--schemes 'fedavg'"),
         (["table1", "--runs", "."], "no checkpoint.safetensors"),
         (["fig9", "--data", "nowhere"], "source 'nowhere'"),
         (["table2", "--device", "tpu"], "device 'tpu'"),

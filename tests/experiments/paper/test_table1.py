@@ -12,7 +12,15 @@ from stsflora.experiments.paper.settings import BACKBONES
 from stsflora.experiments.paper.table1 import Table1Cell, cells, table1
 from stsflora.solver import FileFormatError, UnknownNameError
 
-RUN = FinishedRun("flowers102", "vit_tiny_patch16_224", "dirichlet", "sflora", cut=2, rounds=60, top1=0.9)
+RUN = FinishedRun(
+    data="flowers102",
+    model="vit_tiny_patch16_224",
+    partition="dirichlet",
+    method="sflora",
+    cut=2,
+    rounds=60,
+    top1=0.9,
+)
 
 
 def filled(runs):

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stsflora.models.vit import tokens
-from stsflora.models.vit.attention import MEASURES, reading, token_scores
+from stsflora.models.vit.attention import reading, token_scores
 from stsflora.models.vit.backbone import small_vit
+from stsflora.models.vit.names import MEASURES, MERGES
 from stsflora.solver import OptionError
 
 SAMPLES, PATCHES, WIDTH = 5, 12, 8
@@ -62,7 +63,7 @@ def test_all_tokens_without_merge_is_the_identity():
     assert out.valid.all()
 
 
-@pytest.mark.parametrize("merge", tokens.MERGES)
+@pytest.mark.parametrize("merge", MERGES)
 def test_a_batch_of_clients_equals_the_clients_one_by_one(merge):
     x, scores = draw()
     counts = [3, 7, 1, PATCHES, 5]
