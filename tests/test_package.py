@@ -160,7 +160,7 @@ STOREYS: dict[str, tuple[str, ...]] = {
         *("report", "archive", "page"),
     ),
     "benchmarks/studies": ("timing", "convex_forms", "drop_in", "warm_start"),
-    "experiments": ("setting", "finetune", "paper", "flower", "cli"),
+    "experiments": ("field_info", "finetune", "paper", "flower", "cli"),
     "experiments/finetune": (
         *("config", "checkpoint", "device", "client_tokens", "client", "training_steps", "schemes"),
         *("run", "uplink", "client_pool", "train"),

@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from ..field_info import field_infos
 from ..finetune.config import DEVICES, SMALL, Config, cache_folder
-from ..setting import settings_of
 from .option_types import name_option, with_options_of
 from .output import AsJson, drawn, print_files, print_json
 from .progress import progress
@@ -128,7 +128,7 @@ def _configs(settings: Mapping[str, Any]) -> dict[str, Config]:
         "weights": None if weights is None else str(Path(weights).resolve()),
     }
     configs: dict[str, Config] = {}
-    swept = [name for name, setting in settings_of(Config).items() if setting.many]
+    swept = [name for name, setting in field_infos(Config).items() if setting.many]
     for values in product(*(settings[name] for name in swept)):
         single = dict(zip(swept, values, strict=True))
         solver, options = parse_solver(single["solver"])

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import click
 import typer
 
-from ..setting import Setting, settings_of
+from ..field_info import FieldInfo, field_infos
 
 Command = Callable[..., None]
 
@@ -76,7 +76,7 @@ def name_option(
 
 
 def with_options_of(owner: Any, **defaults: str) -> Callable[[Command], Command]:
-    """Give a command an option for every `Setting` of a dataclass; its first argument is a dict of them.
+    """Give a command an option for every `FieldInfo` of a dataclass; its first argument is a dict of them.
 
     Typer reads a command's options from its signature, so one is put together: an option for each setting,
     then the command's own keyword arguments. Where there may be many, the command gets a tuple.
@@ -85,7 +85,7 @@ def with_options_of(owner: Any, **defaults: str) -> Callable[[Command], Command]
         owner: the dataclass.
         defaults: of options by setting, where those of the dataclass would not do.
     """
-    settings = settings_of(owner)
+    settings = field_infos(owner)
 
     def decorate(command: Command) -> Command:
         @wraps(command)
@@ -100,7 +100,7 @@ def with_options_of(owner: Any, **defaults: str) -> Callable[[Command], Command]
     return decorate
 
 
-def _parameter(setting: Setting, default: str | None) -> inspect.Parameter:
+def _parameter(setting: FieldInfo, default: str | None) -> inspect.Parameter:
     """A keyword argument as Typer wants it: type, flag and help in the annotation."""
     name = (setting.many or setting.option or setting.name).replace("_", "-")
     flag = f"--{name}/--no-{name}" if setting.kind is bool else f"--{name}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
 from ...models.vit.names import MEASURES, MERGES
-from ..setting import Setting, settings_of
+from ..field_info import FieldInfo, field_infos
 
 METHODS: Final = ("local-lora", "fed-lora", "split-lora", "sflora", "st-sflora-full", "st-sflora")
 """Training schemes of Table I, one class each in `schemes.py`."""
@@ -35,46 +35,46 @@ class Config:
     The options of the solver come with its name wherever settings are text, as in "fixed:tokens=12".
 
     Raises:
-        OptionError: a value that `Setting` does not allow.
+        OptionError: a value that `FieldInfo` does not allow.
     """
 
     # Those of which the command line runs all combinations; the first varies slowest.
-    seed: Annotated[int, Setting("Of everything random.", least=0, many="seeds")] = 0
-    cut: Annotated[int, Setting("Blocks on the client.", least=1, many="cuts")] = 2
-    partition: Annotated[str, Setting("Who holds which images.", PARTITIONS, many="partitions")] = "dirichlet"
-    method: Annotated[str, Setting("Training schemes of Table I.", METHODS, many="methods")] = SELECTING
-    solver: Annotated[str, Setting("For st-sflora; options as name:option=value.", many="solvers")] = "exact"
+    seed: Annotated[int, FieldInfo("Of everything random.", least=0, many="seeds")] = 0
+    cut: Annotated[int, FieldInfo("Blocks on the client.", least=1, many="cuts")] = 2
+    partition: Annotated[str, FieldInfo("Who has which images.", PARTITIONS, many="partitions")] = "dirichlet"
+    method: Annotated[str, FieldInfo("Training schemes of Table I.", METHODS, many="methods")] = SELECTING
+    solver: Annotated[str, FieldInfo("Of st-sflora; options as name:option=value.", many="solvers")] = "exact"
     solver_options: Mapping[str, Any] = field(default_factory=dict)
-    measure: Annotated[str, Setting("What ranks tokens.", MEASURES, many="measures")] = "attention"
-    merge: Annotated[str, Setting("What becomes of the others.", MERGES, many="merges")] = "attention"
+    measure: Annotated[str, FieldInfo("What ranks tokens.", MEASURES, many="measures")] = "attention"
+    merge: Annotated[str, FieldInfo("What becomes of the others.", MERGES, many="merges")] = "attention"
 
-    data: Annotated[str, Setting("digits, an .npz file, a folder, torchvision:NAME, hf:NAME.")] = "digits"
-    model: Annotated[str, Setting("A timm ViT; small is pretrained on digits here.")] = SMALL
-    weights: Annotated[str | None, Setting("Safetensors with timm's keys; else timm's own.")] = None
-    size_px: Annotated[int, Setting("Pixels per side of an image.", least=1, option="size")] = 24
-    concentration: Annotated[float, Setting("Of the Dirichlet partition.", above=0)] = 0.5
-    clients: Annotated[int, Setting("In the cell.", least=1)] = 10
-    rounds: Annotated[int, Setting("How many.", least=1)] = 12
-    batch: Annotated[int, Setting("Images per client and round, if it has so many.", least=1)] = 32
-    local_steps: Annotated[int, Setting("Optimiser steps per round, each on its part.", least=1)] = 4
-    learning_rate: Annotated[float, Setting("Of AdamW on the adapters.", above=0)] = 3e-3
-    head_learning_rate: Annotated[float | None, Setting("Of the fresh head; else the same.", above=0)] = None
-    rank: Annotated[int, Setting("Of LoRA.", least=1)] = 16
-    min_tokens: Annotated[int | None, Setting("K_min; else 64 of 196 in proportion.", least=1)] = None
-    bits_per_element: Annotated[int, Setting("Precision of tokens sent.", (16, 32), option="bits")] = 32
-    bandwidth_hz: Annotated[float, Setting("Shared by the clients of a round.", above=0)] = 50e6
-    max_power_w: Annotated[float, Setting("Per client.", above=0)] = 0.2
-    max_energy_j: Annotated[float, Setting("Per client and round.", above=0)] = 0.8
-    count_forward: Annotated[bool, Setting("Count the forward pass in the round time.")] = False
+    data: Annotated[str, FieldInfo("digits, an .npz file, a folder, torchvision:NAME, hf:NAME.")] = "digits"
+    model: Annotated[str, FieldInfo("A timm ViT; small is pretrained on digits here.")] = SMALL
+    weights: Annotated[str | None, FieldInfo("Safetensors with timm's keys; else timm's own.")] = None
+    size_px: Annotated[int, FieldInfo("Pixels per side of an image.", least=1, option="size")] = 24
+    concentration: Annotated[float, FieldInfo("Of the Dirichlet partition.", above=0)] = 0.5
+    clients: Annotated[int, FieldInfo("In the cell.", least=1)] = 10
+    rounds: Annotated[int, FieldInfo("How many.", least=1)] = 12
+    batch: Annotated[int, FieldInfo("Images per client and round, if it has so many.", least=1)] = 32
+    local_steps: Annotated[int, FieldInfo("Optimiser steps per round, each on its part.", least=1)] = 4
+    learning_rate: Annotated[float, FieldInfo("Of AdamW on the adapters.", above=0)] = 3e-3
+    head_learning_rate: Annotated[float | None, FieldInfo("Of a fresh head; else the same.", above=0)] = None
+    rank: Annotated[int, FieldInfo("Of LoRA.", least=1)] = 16
+    min_tokens: Annotated[int | None, FieldInfo("K_min; else 64 of 196 in proportion.", least=1)] = None
+    bits_per_element: Annotated[int, FieldInfo("Precision of tokens sent.", (16, 32), option="bits")] = 32
+    bandwidth_hz: Annotated[float, FieldInfo("Shared by the clients of a round.", above=0)] = 50e6
+    max_power_w: Annotated[float, FieldInfo("Per client.", above=0)] = 0.2
+    max_energy_j: Annotated[float, FieldInfo("Per client and round.", above=0)] = 0.8
+    count_forward: Annotated[bool, FieldInfo("Count the forward pass in the round time.")] = False
     activations_per_round: Annotated[
-        float, Setting("Poisson mean per client and round.", above=0, option="activations")
+        float, FieldInfo("Poisson mean per client and round.", above=0, option="activations")
     ] = 2.0
-    interval_s: Annotated[float, Setting("Between two rounds; clients move, channels fade.", above=0)] = 10.0
-    test_images: Annotated[int | None, Setting("Evaluate on so many; else on all.", least=1)] = None
-    evaluate_every: Annotated[int, Setting("Rounds between evaluations.", least=1)] = 1
+    interval_s: Annotated[float, FieldInfo("Between rounds; clients move, channels fade.", above=0)] = 10.0
+    test_images: Annotated[int | None, FieldInfo("Evaluate on so many; else on all.", least=1)] = None
+    evaluate_every: Annotated[int, FieldInfo("Rounds between evaluations.", least=1)] = 1
 
     def __post_init__(self) -> None:
-        for name, setting in settings_of(Config).items():
+        for name, setting in field_infos(Config).items():
             setting.check("Config", getattr(self, name))
 
     @property

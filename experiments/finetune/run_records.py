@@ -15,7 +15,7 @@ import numpy as np
 from ...benchmarks.report.csv_text import csv_text
 from ...solver import FileFormatError
 from ...solver.files.file_access import existing_file, write_atomically
-from ..setting import settings_of
+from ..field_info import field_infos
 from .config import Config
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Figures:
 def _setting_columns() -> list[tuple[str, Any, Any]]:
     """Names, types and defaults: text is empty where a row does not give it, anything else is None."""
     columns: list[tuple[str, Any, Any]] = [("run", str, "")]
-    for name, setting in settings_of(Config).items():
+    for name, setting in field_infos(Config).items():
         kind = int if setting.kind is bool else setting.kind
         columns.append((name, str, "") if kind is str else (name, kind | None, None))
     return columns
@@ -146,7 +146,7 @@ def finished_run(
     config: Config, logs: Sequence[RoundLog], *, run: str = "", target: float = 0.9
 ) -> FinishedRun:
     """The row of a run; `target` is the accuracy whose cost it gives."""
-    given = {name: getattr(config, name) for name in settings_of(Config)} | {
+    given = {name: getattr(config, name) for name in field_infos(Config)} | {
         "data": Path(config.data).stem,
         "weights": Path(config.weights).name if config.weights else "",
         "rounds": len(logs),

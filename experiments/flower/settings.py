@@ -12,16 +12,16 @@ import torch
 
 from ...solver import OptionError
 from ...solver.solver_text import parse_options
+from ..field_info import field_infos
 from ..finetune.config import SELECTING, SMALL, Config
 from ..finetune.device import chosen_device
-from ..setting import settings_of
 
 SERVER: Final[Mapping[str, Any]] = MappingProxyType(
     {"output": "results/flower", "device": "auto", "start-timeout-s": 120.0, "reply-timeout-s": 120.0}
 )
 """The server's own settings with their defaults."""
 
-METHODS: Final = (SELECTING, "st-sflora-full")
+FORWARD_ONLY: Final = (SELECTING, "st-sflora-full")
 """Schemes whose clients only run forward: the others send gradients and adapters back and forth."""
 
 
@@ -52,7 +52,7 @@ def run_configuration(config: Config) -> dict[str, Any]:
     values = {**config.as_dict(), "solver": config.solver_text}
     flat = {
         name.replace("_", "-"): setting.kind() if values[name] is None else values[name]
-        for name, setting in settings_of(Config).items()
+        for name, setting in field_infos(Config).items()
     }
     return {**flat, **SERVER}
 
@@ -63,7 +63,7 @@ def read_settings(values: Mapping[str, object]) -> Settings:
     Raises:
         OptionError: a setting is missing, unknown, of the wrong type or out of range.
     """
-    known = {name.replace("_", "-"): setting for name, setting in settings_of(Config).items()}
+    known = {name.replace("_", "-"): setting for name, setting in field_infos(Config).items()}
     if unfit := sorted((known.keys() | SERVER.keys()) ^ values.keys()):
         raise OptionError(
             "run configuration", f"{unfit[0]!r:.60} unknown or missing", "the app's settings", "Correct it"
@@ -75,9 +75,9 @@ def read_settings(values: Mapping[str, object]) -> Settings:
         changes[setting.name] = None if setting.optional and not value else value
     solver, *options = changes["solver"].split(":")
     config = Config(**{**changes, "solver": solver, "solver_options": parse_options(options)})
-    if config.method not in METHODS:
+    if config.method not in FORWARD_ONLY:
         raise OptionError(
-            "run configuration", f"method {config.method!r:.40}", ", ".join(METHODS), "Choose one"
+            "run configuration", f"method {config.method!r:.40}", ", ".join(FORWARD_ONLY), "Choose one"
         )
     if config.model == SMALL:  # so small a model only waits for a second thread
         torch.set_num_threads(1)

@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+from ..field_info import FieldInfo
 from ..finetune.config import DEVICES, METHODS, PARTITIONS
-from ..setting import Setting
 
 TARGETS: Final = ("table1", "table2", "fig6", "fig8a", "fig8b", "fig8c", "fig9", "fig10")
 DATASETS: Final = {"imagenet100": "ImageNet100", "flowers102": "Flowers-102", "cub200": "CUB-200"}
@@ -33,23 +33,23 @@ class ReproductionSettings:
     The small pretrained ViT is kept in the folder `cache`.
     """
 
-    quick: Annotated[bool, Setting("Fewer seeds and points: minutes in all.")] = False
+    quick: Annotated[bool, FieldInfo("Fewer seeds and points: minutes in all.")] = False
     data: Annotated[
-        str | None, Setting("Images; else flowers102/ in the folder $STSFLORA_DATA, if set, else digits.")
+        str | None, FieldInfo("Images; else flowers102/ in the folder $STSFLORA_DATA, if set, else digits.")
     ] = None
     weights: Annotated[
-        Path | None, Setting("Safetensors with timm's keys; else weights/ there, or timm's.")
+        Path | None, FieldInfo("Safetensors with timm's keys; else weights/ there, or timm's.")
     ] = None
-    model: Annotated[str, Setting("A timm ViT, for attention maps.")] = "vit_tiny_patch16_224"
-    device: Annotated[str, Setting("Where models run.", DEVICES)] = "auto"
-    seed: Annotated[int, Setting("Of everything random.")] = 0
+    model: Annotated[str, FieldInfo("A timm ViT, for attention maps.")] = "vit_tiny_patch16_224"
+    device: Annotated[str, FieldInfo("Where models run.", DEVICES)] = "auto"
+    seed: Annotated[int, FieldInfo("Of everything random.")] = 0
     cache: Path = Path("cache")
-    dataset: Annotated[str | None, Setting("Run cells of Table I now.", DATASETS)] = None
-    backbone: Annotated[str, Setting("Of those cells.", BACKBONES)] = "vit_tiny"
-    partition: Annotated[str, Setting("Of those cells.", PARTITIONS)] = "dirichlet"
-    schemes: Annotated[tuple[str, ...], Setting("Of those cells.", SCHEMES, many="schemes")] = METHODS
-    rounds: Annotated[int | None, Setting("Of fine-tuning; else as many as were run here.")] = None
-    runs: Annotated[Path | None, Setting("Folder of finished runs for Table I, figure 10.")] = None
+    dataset: Annotated[str | None, FieldInfo("Run cells of Table I now.", DATASETS)] = None
+    backbone: Annotated[str, FieldInfo("Of those cells.", BACKBONES)] = "vit_tiny"
+    partition: Annotated[str, FieldInfo("Of those cells.", PARTITIONS)] = "dirichlet"
+    schemes: Annotated[tuple[str, ...], FieldInfo("Of those cells.", SCHEMES, many="schemes")] = METHODS
+    rounds: Annotated[int | None, FieldInfo("Of fine-tuning; else as many as were run here.")] = None
+    runs: Annotated[Path | None, FieldInfo("Folder of finished runs for Table I, figure 10.")] = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON, without folders of this machine."""

@@ -13,8 +13,8 @@ pytest.importorskip("peft")
 pytest.importorskip("sklearn")
 
 from stsflora.experiments.cli.main import main
+from stsflora.experiments.field_info import field_infos
 from stsflora.experiments.finetune.config import METHODS, Config
-from stsflora.experiments.setting import settings_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -51,9 +51,9 @@ def another(setting):
     return SOME[setting.name] if setting.kind is str else setting.kind((setting.default or 2) + 1)
 
 
-@pytest.mark.parametrize("name", settings_of(Config))
+@pytest.mark.parametrize("name", field_infos(Config))
 def test_every_setting_can_be_set(name, configs):
-    setting = settings_of(Config)[name]
+    setting = field_infos(Config)[name]
     value = another(setting)
     flag = f"--{(setting.many or setting.option or name).replace('_', '-')}"
     chosen = [] if name == "method" else ["--methods", "st-sflora"]

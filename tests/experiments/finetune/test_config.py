@@ -8,9 +8,9 @@ from dataclasses import fields, replace
 
 import pytest
 
+from stsflora.experiments.field_info import field_infos
 from stsflora.experiments.finetune.config import Config
 from stsflora.experiments.finetune.run_records import FinishedRun
-from stsflora.experiments.setting import settings_of
 from stsflora.solver import OptionError
 from stsflora.solver.solver_text import parse_solver
 
@@ -43,7 +43,7 @@ def test_values_out_of_range_are_named(changes, text):
 
 
 def test_what_may_be_left_out_may_be_none():
-    for name, setting in settings_of(Config).items():
+    for name, setting in field_infos(Config).items():
         if setting.optional:
             assert getattr(replace(Config(), **{name: None}), name) is None
         elif setting.least is not None or setting.allowed:
@@ -52,17 +52,17 @@ def test_what_may_be_left_out_may_be_none():
 
 
 def test_every_field_is_a_setting_that_says_what_it_is():
-    assert {*settings_of(Config), "solver_options"} == {entry.name for entry in fields(Config)}
-    assert all(setting.help.endswith(".") for setting in settings_of(Config).values())
+    assert {*field_infos(Config), "solver_options"} == {entry.name for entry in fields(Config)}
+    assert all(setting.help.endswith(".") for setting in field_infos(Config).values())
 
 
 def test_every_setting_is_a_column_of_the_results():
-    assert set(settings_of(Config)) < {entry.name for entry in fields(FinishedRun)}
+    assert set(field_infos(Config)) < {entry.name for entry in fields(FinishedRun)}
 
 
 def test_names_of_methods_are_those_of_the_schemes():
     schemes = pytest.importorskip("stsflora.experiments.finetune.schemes")
-    assert tuple(kind.name for kind in schemes.SCHEMES) == settings_of(Config)["method"].allowed
+    assert tuple(kind.name for kind in schemes.SCHEMES) == field_infos(Config)["method"].allowed
 
 
 def test_a_solver_as_text_is_that_solver():
@@ -75,7 +75,7 @@ def test_a_solver_as_text_is_that_solver():
 def test_settings_load_no_numbers():
     code = (
         "import sys; from stsflora.experiments.finetune import config; "
-        "from stsflora.experiments.setting import settings_of; settings_of(config.Config); "
+        "from stsflora.experiments.field_info import field_infos; field_infos(config.Config); "
         "print(sorted({'numpy', 'torch'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

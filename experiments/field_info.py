@@ -10,8 +10,8 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What is known of a field, as in `size_px: Annotated[int, Setting("Pixels per side.", least=1)] = 24`.
+class FieldInfo:
+    """What is known of a field, as in `size_px: Annotated[int, FieldInfo("Pixels per side.", least=1)] = 24`.
 
     Attributes:
         help: what it is, in a sentence.
@@ -20,7 +20,7 @@ class Setting:
         above: what another number has to exceed; it must also be finite.
         option: its name on the command line, where that is not the field's.
         many: its name on the command line if that takes a list of values.
-        name: of the field; this and what follows is filled in by `settings_of`.
+        name: of the field; this and what follows is filled in by `field_infos`.
         kind: type of one value.
         optional: whether None is allowed.
         default: of the field.
@@ -54,7 +54,7 @@ class Setting:
 
 
 @cache
-def settings_of(owner: type[object]) -> Mapping[str, Setting]:
+def field_infos(owner: type[object]) -> Mapping[str, FieldInfo]:
     """Settings among the fields of a dataclass, each with a default, by name, in their order."""
     found = {}
     for name, hint in get_type_hints(owner, include_extras=True).items():
