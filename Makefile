@@ -20,7 +20,7 @@ lint: $(VENV)/dev.stamp
 # The site, in site/; a broken link fails. The pages lie as in the repository, so that links are the same.
 docs: $(VENV)/docs.stamp
 	mkdir -p $(VENV)/pages
-	for part in README.md LICENSE docs tests $(PACKAGES); do ln -sfn "$(CURDIR)/$$part" $(VENV)/pages/$$part; done
+	for part in README.md CONTRIBUTING.md LICENSE docs tests $(PACKAGES); do ln -sfn "$(CURDIR)/$$part" $(VENV)/pages/$$part; done
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # docs/benchmark.md with its rows and pictures: half an hour of one core; goes on where it was stopped.

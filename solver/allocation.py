@@ -29,7 +29,7 @@ class Allocation:
         AllocationError: shapes differ, or a value is negative, fractional (tokens) or not finite.
             Limits of the problem are not checked here; `evaluate` measures them.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from stsflora.solver import Allocation
         >>> allocation = Allocation(tokens=[3, 7], bandwidth_hz=[4e5, 6e5], power_w=0.2 * np.ones(2))

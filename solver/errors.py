@@ -12,7 +12,7 @@ class StsfloraError(Exception):
         allowed: what would have been accepted.
         next_step: what the user can do now.
 
-    Example:
+    Examples:
         >>> from stsflora.solver import StsfloraError, solve
         >>> try:
         ...     solve("problem.json")
@@ -32,7 +32,7 @@ class StsfloraError(Exception):
 class ProblemError(StsfloraError, ValueError):
     """A `Problem` field has the wrong shape, type or range.
 
-    Example:
+    Examples:
         >>> from stsflora.solver import Problem, ProblemError
         >>> try:
         ...     ones = {"bits_per_token": 1.0, "bandwidth_hz": 1.0, "max_power_w": 1.0, "max_energy_j": 1.0}
@@ -46,7 +46,7 @@ class ProblemError(StsfloraError, ValueError):
 class AllocationError(StsfloraError, ValueError):
     """An `Allocation` is malformed or does not belong to the problem.
 
-    Example:
+    Examples:
         >>> from stsflora.solver import Allocation, AllocationError
         >>> try:
         ...     Allocation(tokens=[1.5], bandwidth_hz=[1.0], power_w=[1.0])
@@ -59,7 +59,7 @@ class AllocationError(StsfloraError, ValueError):
 class OptionError(StsfloraError, ValueError):
     """A solver option, limit or seed is unknown or out of range.
 
-    Example:
+    Examples:
         >>> from stsflora.benchmarks.families import family
         >>> from stsflora.solver import OptionError, solve
         >>> try:
@@ -73,7 +73,7 @@ class OptionError(StsfloraError, ValueError):
 class UnknownNameError(StsfloraError, KeyError):
     """A solver, family or engine of that name does not exist.
 
-    Example:
+    Examples:
         >>> from stsflora.benchmarks.families import family
         >>> from stsflora.solver import UnknownNameError, solve
         >>> try:
@@ -89,7 +89,7 @@ class UnknownNameError(StsfloraError, KeyError):
 class RegistrationError(StsfloraError, TypeError):
     """A solver was registered twice or with an unusable signature.
 
-    Example:
+    Examples:
         >>> from stsflora.solver import Answer, RegistrationError, register
         >>> try:
         ...     register("exact")(lambda problem, request: Answer(None))
@@ -102,7 +102,7 @@ class RegistrationError(StsfloraError, TypeError):
 class MissingDependencyError(StsfloraError, ImportError):
     """An optional package or engine is not installed.
 
-    Example:
+    Examples:
         >>> from stsflora.benchmarks.families import family
         >>> from stsflora.solver import MissingDependencyError, solve
         >>> try:
@@ -116,7 +116,7 @@ class MissingDependencyError(StsfloraError, ImportError):
 class FileFormatError(StsfloraError, ValueError):
     """A file is unreadable, malformed, too large or hostile.
 
-    Example:
+    Examples:
         >>> from stsflora.solver import FileFormatError, Problem
         >>> try:
         ...     Problem.load("problem.txt")
@@ -129,7 +129,7 @@ class FileFormatError(StsfloraError, ValueError):
 class InfeasibleError(StsfloraError):
     """Raised by `solve(..., throw=True)` when the instance has no feasible point.
 
-    Example:
+    Examples:
         >>> from stsflora.benchmarks.families import family
         >>> from stsflora.solver import InfeasibleError, solve
         >>> try:
@@ -143,7 +143,7 @@ class InfeasibleError(StsfloraError):
 class SolverFailedError(StsfloraError, RuntimeError):
     """Raised by `solve(..., throw=True)` when a method ended without a usable answer.
 
-    Example:
+    Examples:
         >>> from stsflora.benchmarks.families import family
         >>> from stsflora.solver import SolverFailedError, solve
         >>> try:

@@ -28,7 +28,7 @@ class Evaluation:
         retained: (M,) retained attention f_m(K_m).
         violations: largest relative excess per constraint, 0 where it is met.
 
-    Example:
+    Examples:
         >>> from stsflora.benchmarks.families import family
         >>> from stsflora.solver import Allocation, evaluate
         >>> problem = family("paper", clients=2, seed=0)
@@ -66,7 +66,7 @@ def evaluate(problem: Problem, allocation: Allocation) -> Evaluation:
 
     Cost: O(M N).
 
-    Example:
+    Examples:
         >>> from stsflora.benchmarks.families import family
         >>> from stsflora.solver import Allocation, evaluate
         >>> problem = family("paper", clients=2, seed=0)

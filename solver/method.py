@@ -23,7 +23,7 @@ class Request:
         start_result: the whole earlier result when the caller gave one, for methods that keep more.
         time_limit_s: wall time allowed; inf for none.
 
-    Example:
+    Examples:
         >>> from stsflora.solver import Request
         >>> request = Request(gap=1e-3, time_limit_s=60.0)
         >>> request.expired(), 0 < request.remaining_s() <= 60.0
@@ -54,7 +54,7 @@ class Request:
 class Answer:
     """What a method hands back to `solve`; only `allocation` and `bound` matter, the rest explains.
 
-    Example:
+    Examples:
         >>> from stsflora.solver import Allocation, Answer
         >>> answer = Answer(Allocation([3], [1e6], [0.1]), bound=12.0, stats={"iterations": 4})
         >>> answer.stop

@@ -53,7 +53,7 @@ class Problem:
 
     Cost: O(M N log N) time, one copy of `importance`.
 
-    Example:
+    Examples:
         >>> from dataclasses import replace
         >>> from stsflora.solver import Problem
         >>> problem = Problem(

@@ -27,7 +27,7 @@ class SolverInfo:
         extra: the extra that installs them, as in `pip install stsflora[extra]`.
         options: its own keyword options with their defaults.
 
-    Example:
+    Examples:
         >>> from stsflora.solver import solvers
         >>> exact = next(info for info in solvers() if info.name == "exact")
         >>> exact.proves, exact.available, exact.options["max_nodes"]
@@ -108,7 +108,7 @@ def register(
     Raises:
         RegistrationError: the name is taken, or the signature or docstring does not fit.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from stsflora.benchmarks.families import family
         >>> from stsflora.solver import Allocation, Answer, register, solve
@@ -167,7 +167,7 @@ def unregister(name: str) -> None:
 def solvers() -> tuple[SolverInfo, ...]:
     """All registered solvers in the order of registration; imports no back end.
 
-    Example:
+    Examples:
         >>> from stsflora.solver import solvers
         >>> [info.name for info in solvers() if info.proves == "optimum"]
         ['exact', 'minlp']

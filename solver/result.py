@@ -17,7 +17,7 @@ from .problem import Problem
 class Stop(StrEnum):
     """Why a solver ended; `remedy` says what to do about it.
 
-    Example:
+    Examples:
         >>> from stsflora.solver import Stop
         >>> Stop("time_limit").remedy
         'Raise time_limit_s for a smaller gap.'
@@ -44,7 +44,7 @@ class Stop(StrEnum):
 class Quality(StrEnum):
     """What the allocation is worth, derived by `solve` from evidence.
 
-    Example:
+    Examples:
         >>> from stsflora.benchmarks.families import family
         >>> from stsflora.solver import Quality, solve
         >>> solve(family("paper", clients=3, seed=0)).quality is Quality.OPTIMAL
@@ -76,7 +76,7 @@ class Diagnosis:
         unit: "J" or "Hz".
         clients_that_fit: the largest set of clients that can be served together, ascending indices.
 
-    Example:
+    Examples:
         >>> from stsflora.benchmarks.families import family
         >>> from stsflora.solver import solve
         >>> diagnosis = solve(family("infeasible", clients=3, seed=0)).diagnosis
@@ -110,7 +110,7 @@ class Diagnosis:
 class TracePoint:
     """One line of a solver's progress.
 
-    Example:
+    Examples:
         >>> from stsflora.benchmarks.families import family
         >>> from stsflora.solver import solve
         >>> trace = solve(family("paper", clients=3, seed=0)).trace
@@ -145,7 +145,7 @@ class Result:
         claimed_bound: the method's own bound, kept where `bound` had to be withdrawn; nan if it is none.
         message: what went wrong, empty otherwise.
 
-    Example:
+    Examples:
         >>> from stsflora.benchmarks.families import family
         >>> from stsflora.solver import solve
         >>> result = solve(family("paper", clients=3, seed=0))

@@ -60,7 +60,7 @@ def solve(
         InfeasibleError, SolverFailedError: with `throw`; without, an infeasible instance or a failing engine
             is a result.
 
-    Example:
+    Examples:
         >>> from stsflora.benchmarks.families import family
         >>> from stsflora.solver import solve
         >>> problem = family("paper", clients=3, seed=0)

@@ -51,7 +51,7 @@ class Allocator:
     Raises:
         ProblemError, OptionError, UnknownNameError, MissingDependencyError: a setting is wrong.
 
-    Example:
+    Examples:
         >>> from stsflora.solver import Allocator, Client, Snr
         >>> clients = [
         ...     Client("ada", Snr(21.0), [0.4, 0.3, 0.2, 0.1], bits_per_token=8e6, max_power_w=0.2),

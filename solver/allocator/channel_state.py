@@ -34,7 +34,7 @@ class Snr(NamedTuple):
         power_w: transmit power it was measured at; None for the client's `max_power_w`.
         bandwidth_hz: bandwidth it was measured over; None for the whole uplink band.
 
-    Example:
+    Examples:
         >>> from stsflora.solver import Snr
         >>> Snr(21.0, power_w=0.1, bandwidth_hz=1e6)
         Snr(snr_db=21.0, power_w=0.1, bandwidth_hz=1000000.0)
@@ -53,7 +53,7 @@ class Cqi(NamedTuple):
         power_w: as for `Snr`.
         bandwidth_hz: as for `Snr`.
 
-    Example:
+    Examples:
         >>> from stsflora.solver import Allocator, Client, Cqi
         >>> weak, out = (Client(index, Cqi(index), [0.6, 0.4], 8e6, max_power_w=0.2) for index in (3, 0))
         >>> list(Allocator(bandwidth_hz=20e6).plan([weak, out]).grants)
@@ -121,7 +121,7 @@ def rayleigh_margin_db(outage: ArrayLike) -> FloatArray:
     Raises:
         ProblemError: an outage outside (0, 1).
 
-    Example:
+    Examples:
         >>> from stsflora.solver import rayleigh_margin_db
         >>> rayleigh_margin_db([0.01, 0.1]).round(1)
         array([20. ,  9.8])
@@ -139,7 +139,7 @@ def fading_margin_db(outage: ArrayLike, quantile: Callable[[FloatArray], ArrayLi
     Raises:
         ProblemError: an outage outside (0, 1), or a quantile that is not finite and > 0.
 
-    Example:
+    Examples:
         >>> from scipy.stats import gamma
         >>> from stsflora.solver import fading_margin_db
         >>> nakagami = gamma(a=4, scale=1 / 4)  # power of Nakagami fading with m = 4

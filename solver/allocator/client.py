@@ -30,7 +30,7 @@ class Client:
         payload_bits: None, or (N + 1,) bit: what sending K = 0..N tokens takes, strictly increasing; then
             `bits_per_token` may be None.
 
-    Example:
+    Examples:
         >>> from stsflora.solver import Allocator, Client, Snr
         >>> ada = Client("ada", Snr(21.0), [0.1, 0.5, 0.4], 8e6, max_power_w=0.2, deadline_s=2.0)
         >>> bob = Client("bob", -1.0, [0.1, 0.5, 0.4], bits_per_token=8e6, max_power_w=0.2)

@@ -26,7 +26,7 @@ class Grant(NamedTuple):
         energy_j: the energy its upload takes, J.
         retained: the importance of its K tokens, f(K).
 
-    Example:
+    Examples:
         >>> from stsflora.solver import Allocator, Client, Snr
         >>> ada = Client("ada", Snr(21.0), [0.6, 0.3, 0.1], 8e6, max_power_w=0.2, overhead_s=0.5)
         >>> grant = Allocator(bandwidth_hz=20e6).plan([ada]).grants["ada"]
@@ -55,7 +55,7 @@ class Dropped(NamedTuple):
             limits a solver broke, "energy" and "deadline" name those limits too.
         reason: one sentence that names the client, what was got or needed, and what is allowed or available.
 
-    Example:
+    Examples:
         >>> from stsflora.solver import Allocator, Client, Snr
         >>> eve = Client("eve", Snr(-20.0), [0.6, 0.3, 0.1], 8e6, max_power_w=0.2, max_energy_j=1e-3)
         >>> (dropped,) = Allocator(bandwidth_hz=20e6).plan([eve]).dropped
@@ -84,7 +84,7 @@ class Plan:
         solver_seconds: the solvers' share of it.
         message: what went wrong, empty otherwise.
 
-    Example:
+    Examples:
         >>> from stsflora.solver import Allocator, Client, Snr
         >>> clients = [
         ...     Client("ada", Snr(21.0), [0.4, 0.3, 0.2, 0.1], bits_per_token=8e6, max_power_w=0.2),

@@ -78,7 +78,7 @@ def plan_problem(
     Cost: some microseconds per client beside the solver's own time. At most three calls of the solver, all
     but the last of which end with a diagnosis, and one of the fallback rule.
 
-    Example:
+    Examples:
         >>> from stsflora.benchmarks.families import family
         >>> from stsflora.solver import plan_problem
         >>> plan = plan_problem(family("infeasible", clients=3, seed=0), ["ada", "bob", "eve"])

@@ -21,7 +21,7 @@ class Utility(NamedTuple):
         values: f(K) for K = first, ..., N, as for `importance_from_utility`.
         first: 0 or 1.
 
-    Example:
+    Examples:
         >>> from stsflora.solver import Allocator, Client, Snr, Utility
         >>> ada = Client("ada", Snr(21.0), Utility([0.0, 5.0, 8.0, 9.0]), 8e6, max_power_w=0.2)
         >>> plan = Allocator(bandwidth_hz=20e6).plan([ada])

@@ -26,7 +26,7 @@ class Bracket:
         bisect_every: bisect at every so many steps, so that the bracket shrinks whatever the function;
             0 for never.
 
-    Example:
+    Examples:
         >>> import math
         >>> bracket, x = Bracket(), 0.0
         >>> for _ in range(12):
