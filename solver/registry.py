@@ -10,6 +10,7 @@ from typing import Any
 
 from .errors import MissingDependencyError, OptionError, ProblemError, RegistrationError, UnknownNameError
 from .method import Method
+from .physics.payload import payload_of
 from .problem import Problem
 
 
@@ -71,7 +72,7 @@ class SolverInfo:
 
     def check_payload(self, problem: Problem) -> None:
         """Raise ProblemError for a table of payloads that the method does not take."""
-        if problem.payload_bits is not None and not self.payload_tables:
+        if not (self.payload_tables or payload_of(problem).uniform):
             able = ", ".join(info.name for info in solvers() if info.payload_tables)
             raise ProblemError(
                 f"solver {self.name!r}",
