@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Annotated, Any
 
-import click
 import typer
 
 from ..field_info import FieldInfo, field_infos
@@ -28,27 +27,30 @@ def split_list(text: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-class Names(click.ParamType):  # type: ignore[type-arg]  # generic in new versions of click only
+class Names:
     """One name or, with `many`, a list: of the closed set `allowed`, of whole numbers, or of any names.
 
     A list of a closed set may also be "all". Values keep the type that they have in the set.
     """
 
-    name = "names"
-
     def __init__(self, allowed: Iterable[str | int] = (), *, many: bool = False, whole: bool = False) -> None:
         self.allowed, self.many, self.whole = {str(value): value for value in allowed}, many, whole
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def option(self, context: typer.Context, option: typer.CallbackParam, text: str | None) -> Any:
+        """Callback of an option or argument: its text converted, or None where it was not given."""
+        who, flag = f"stsflora {context.info_name}", option.opts[0]
+        return None if text is None else self.convert(text, who, flag)
+
+    def convert(self, text: str, who: str, flag: str) -> Any:
         """The value, or a tuple of values. Raises OptionError."""
-        names = split_list(str(value)) if self.many else [str(value)]
-        flag, sort = param.opts[0] if param else "", "whole numbers" if self.whole else "names"
+        names = split_list(text) if self.many else [text]
+        sort = "whole numbers" if self.whole else "names"
         if self.many and self.allowed and names == ["all"]:
             names = list(self.allowed)
         if not names:
             got = "an empty list"
         elif self.whole and not all(name.isdecimal() for name in names):
-            got = f"{flag} {value!s:.40}"
+            got = f"{flag} {text:.40}"
         elif unknown := [name for name in names if self.allowed and name not in self.allowed]:
             got = f"{flag} {unknown[0]!r:.40}"
         else:
@@ -57,7 +59,6 @@ class Names(click.ParamType):  # type: ignore[type-arg]  # generic in new versio
         from ...solver import OptionError  # loads numpy, which help can do without
 
         allowed = ", ".join(self.allowed) if self.allowed and names else f"{sort} separated by commas"
-        who = f"stsflora {ctx.info_name}" if ctx else "stsflora"
         raise OptionError(who, got, allowed, f"Correct {flag} or leave it out")
 
 
@@ -69,7 +70,8 @@ def name_option(
     listed = f" {'All, or some' if many else 'One'} of: {', '.join(map(str, known))}." if known else ""
     return typer.Option(
         *flags,
-        click_type=Names(known, many=many, whole=whole),
+        parser=str,
+        callback=Names(known, many=many, whole=whole).option,
         metavar=("NUMBER" if whole else "NAME") + (",..." if many else ""),
         help=help_text + listed,
     )

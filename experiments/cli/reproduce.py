@@ -35,7 +35,8 @@ def reproduce(
     settings: Mapping[str, Any],
     *,
     target: Annotated[
-        str, typer.Argument(click_type=Names(WHAT), metavar="|".join(WHAT), help="What to make.")
+        str,
+        typer.Argument(parser=str, callback=Names(WHAT).option, metavar="|".join(WHAT), help="What to make."),
     ] = "all",
     output: Annotated[Path, typer.Option(help="Folder of reports.")] = Path("results/reproduce"),
     as_json: AsJson = False,

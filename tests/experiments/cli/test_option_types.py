@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import click
 import pytest
 
 from stsflora.experiments.cli.option_types import Names, split_list
@@ -26,19 +25,19 @@ def test_commas_inside_brackets_braces_and_quotes_separate_nothing(text, parts):
 
 
 def test_choices_keep_their_type():
-    assert Names((16, 32)).convert("16", None, None) == 16
-    assert Names((16, 32)).convert(32, None, None) == 32
+    assert Names((16, 32)).convert("16", "bench", "--bits") == 16
+    assert Names(("16", "32")).convert("32", "bench", "--bits") == "32"
 
 
 def test_all_names_or_some():
     names = Names(("a", "b", "c"), many=True)
-    assert names.convert("all", None, None) == ("a", "b", "c")
-    assert names.convert("c,a", None, None) == ("c", "a")
-    assert Names(many=True).convert("all,x", None, None) == ("all", "x")
+    assert names.convert("all", "bench", "--it") == ("a", "b", "c")
+    assert names.convert("c,a", "bench", "--it") == ("c", "a")
+    assert Names(many=True).convert("all,x", "bench", "--it") == ("all", "x")
 
 
 def test_numbers():
-    assert Names(many=True, whole=True).convert("5, 20", None, None) == (5, 20)
+    assert Names(many=True, whole=True).convert("5, 20", "bench", "--it") == (5, 20)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +57,5 @@ def test_numbers():
     ],
 )
 def test_mistakes_are_named_with_command_option_and_what_is_allowed(kind, text, said):
-    context = click.Context(click.Command("bench"), info_name="bench")
     with pytest.raises(OptionError, match=said):
-        kind.convert(text, click.Option(["--it"]), context)
+        kind.convert(text, "stsflora bench", "--it")
