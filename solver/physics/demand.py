@@ -166,7 +166,8 @@ class Demand:
                 return math.inf, 0.0
             if bracket.width * step <= 4 * TIME * (origin + step):
                 break
-        return origin + math.exp(min(bracket.high, logarithm)), slope
+        fits = bracket.high if bracket.high < math.inf else logarithm
+        return origin + math.exp(fits), slope
 
     def least_round_s(self, tokens: IntArray | FloatArray, guess_s: float | None = None) -> float:
         """Least round time tau(K) at which these tokens fit into the bandwidth, s; inf when none does."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -141,3 +142,12 @@ def test_no_time_is_left_before_the_overhead() -> None:
     assert np.isinf(demand.bandwidth_hz(problem.min_tokens, 5.0)).all()
     assert demand.total_and_slope(problem.min_tokens, 4.0) == (math.inf, -math.inf)
     assert demand.least_round_s(problem.min_tokens) > 5.0
+
+
+@pytest.mark.parametrize("overhead_s", [1e13, 2.0**51, 3e15])
+def test_a_round_next_to_a_huge_overhead_fits(overhead_s: float) -> None:
+    """The slot is a few units in the last place of the round time: bisection ends at what was tried and fits."""
+    problem = replace(small_problem(), overhead_s=overhead_s)
+    demand = Demand(problem)
+    round_s = demand.least_round_s(problem.min_tokens)
+    assert demand.bandwidth_hz(problem.min_tokens, round_s).sum() <= problem.bandwidth_hz
