@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...models.vit.tokens import Selected, batch_importance, select
 from ...solver.problem import FloatArray
-from .config import SELECTING, Config
+from .config import Config
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +50,9 @@ class ClientTokens:
     def cut(self, config: Config, count: int) -> Selected:
         """The K best tokens of each image, the rest merged if the method merges. Raises as `select`."""
         prefix_tokens = self.tokens.shape[1] - self.scores.shape[1]
-        merge = config.merge if config.method == SELECTING else "none"
-        return select(self.tokens.float(), self.scores, count, prefix_tokens=prefix_tokens, merge=merge)
+        return select(
+            self.tokens.float(), self.scores, count, prefix_tokens=prefix_tokens, merge=config.sent_merge
+        )
 
 
 def payload_dtype(config: Config) -> torch.dtype:

@@ -1,4 +1,4 @@
-"""Everything a fine-tuning run depends on, in one immutable value.
+"""Settings of a fine-tuning run.
 
 The options of `stsflora finetune`, the columns of its results and the run configuration of the Flower app are
 made from the fields of `Config`. Help lists them too, so nothing here loads numpy before a `Config` is made.
@@ -16,10 +16,10 @@ from ...models.vit.names import MEASURES, MERGES
 from ..field_info import FieldInfo, field_infos
 
 METHODS: Final = ("local-lora", "fed-lora", "split-lora", "sflora", "st-sflora-full", "st-sflora")
-"""Training schemes of Table I, one class each in `schemes.py`."""
+"""Names of the training schemes of Table I; `schemes.py` has one class each, in this order."""
 
 SELECTING: Final = "st-sflora"
-"""The method whose clients send what a solver grants."""
+"""The training scheme whose clients send what a solver grants."""
 
 SMALL: Final = "small"
 """The model that is pretrained on digits, offline."""
@@ -83,6 +83,11 @@ class Config:
         from ...solver.solver_text import solver_text  # loads numpy, which help can do without
 
         return solver_text(self.solver, self.solver_options)
+
+    @property
+    def sent_merge(self) -> str:
+        """How tokens that are not sent are merged into one that is: only where a solver selects tokens."""
+        return self.merge if self.method == SELECTING else "none"
 
     @property
     def traits(self) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from .client import backbone, client_tokens, load_images, partition
 from .client_tokens import ClientTokens, payload_dtype
 from .config import Config
 from .device import chosen_device
-from .schemes import AnyScheme, scheme
+from .schemes import SCHEMES, Scheme
 from .training_steps import TrainingContext
 
 IMAGE_SETTINGS = ("data", "size_px", "test_images")
@@ -49,7 +50,7 @@ class Run:
     parts: Parts
     test: Images
     context: TrainingContext
-    scheme: AnyScheme
+    scheme: Scheme[Any]
     clock_hz: FloatArray
     cores: FloatArray
     train_tokens: ClientTokens | None = None
@@ -59,8 +60,7 @@ class Run:
     @property
     def extra_tokens(self) -> int:
         """Tokens sent besides the K kept ones."""
-        merged = merged_tokens(self.config.merge) if self.scheme.sends == "selected" else 0
-        return self.context.halves.prefix_tokens + merged
+        return self.context.halves.prefix_tokens + merged_tokens(self.config.sent_merge)
 
     @property
     def min_tokens(self) -> int:
@@ -88,7 +88,7 @@ def prepare(
         like: an earlier run whose images and tokens may serve again.
         with_clients: whether frozen client halves run in this process.
     """
-    kind = scheme(config.method)
+    kind = SCHEMES[config.method]
     chosen = chosen_device(device)
     train, test = images(config, like)
     vit = backbone(config, train.classes, cache)
@@ -159,7 +159,7 @@ def same(settings: tuple[str, ...], config: Config, other: Config) -> bool:
 
 def restore(run: Run, file: Path) -> None:
     """Take up a checkpoint. Raises OptionError if it belongs to other settings, FileFormatError if broken."""
-    config, logs, tensors = load_checkpoint(file)
+    config, logs, states = load_checkpoint(file)
     name = run.config.difference(config)
     if name is not None or len(logs) > run.config.rounds:
         other = f"{name} = {getattr(config, name)!r:.60}" if name else f"{len(logs)} rounds"
@@ -169,5 +169,5 @@ def restore(run: Run, file: Path) -> None:
             "the same settings, and at least as many rounds",
             "Choose another folder with --output, or start anew with --fresh",
         )
-    run.scheme.restore(tensors)
+    run.scheme.restore(states)
     run.logs = logs

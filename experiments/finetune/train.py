@@ -19,6 +19,7 @@ from .checkpoint import RoundLog, save_checkpoint
 from .client import in_batches
 from .client_pool import ClientPool, local_clients
 from .config import Config
+from .device import autocast
 from .run import Run, prepare, restore
 from .uplink import plan_uplink, token_bytes
 
@@ -101,7 +102,7 @@ def evaluate(run: Run, tokens: int | None = None) -> float:
             set_state(context.model, state)
         right = 0
         for index in in_batches(len(run.test)):
-            with context.autocast():
+            with autocast(context.device):
                 if run.test_tokens is None:
                     logits = context.model(run.test.normalised(index).to(context.device))
                 else:
@@ -165,7 +166,7 @@ def finetune(
                 f"Lower the learning rate; {cell_round.index} rounds are kept in {file}",
             ) from error
         run.logs.append(log)
-        save_checkpoint(file, config, run.logs, run.scheme.tensors())
+        save_checkpoint(file, config, run.logs, run.scheme.states())
         on_round(log)
     for number, state in enumerate(run.scheme.tested_states()):
         if state is not None:

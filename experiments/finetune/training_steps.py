@@ -1,11 +1,11 @@
-"""Training steps on one client's part of a batch, and what they share: model, batches, wireless link."""
+"""Training steps of all schemes: forward and backward passes, optimiser steps, wireless link, batches."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from peft import PeftModel
@@ -76,6 +76,9 @@ class ClientBatch(ABC):
             yield torch.arange(start, max(start + 1, (step + 1) * count // steps))
 
 
+Batch = TypeVar("Batch", bound=ClientBatch)
+
+
 @dataclass(eq=False)
 class ImageBatch(ClientBatch):
     """The batch of a client that trains.
@@ -108,7 +111,7 @@ class TokenBatch(ClientBatch):
 
 @dataclass(eq=False)
 class TrainingContext:
-    """What all schemes work with.
+    """Model, images, link and learning rates of a run, shared by all schemes.
 
     Attributes:
         model: ViT with adapters on the scheme's side; head trainable.
@@ -142,10 +145,6 @@ class TrainingContext:
         """Images and labels on the device."""
         return self.images.normalised(index).to(self.device), self.images.labels[index].to(self.device)
 
-    def autocast(self) -> AbstractContextManager[None]:
-        """Mixed precision on a GPU, none on a CPU."""
-        return autocast(self.device)
-
 
 def loss_of(logits: Tensor, labels: Tensor, client: int) -> Tensor:
     """Cross-entropy. Raises FloatingPointError before a loss that is not finite can reach a parameter."""
@@ -162,7 +161,16 @@ def gradient(tensor: Tensor) -> Tensor:
     return tensor.grad
 
 
-def split_step(context: TrainingContext, batch: ImageBatch, part: Tensor, share: float = 1.0) -> float:
+def whole_step(context: TrainingContext, batch: ImageBatch, part: Tensor, share: float) -> float:
+    """Forward and backward through the whole model; arguments as of `split_step`."""
+    images, labels = context.batch(batch.index[part])
+    with autocast(context.device):
+        loss = loss_of(context.model(images), labels, batch.client)
+    torch.autograd.backward(loss * share)
+    return float(loss.detach())
+
+
+def split_step(context: TrainingContext, batch: ImageBatch, part: Tensor, share: float) -> float:
     """Forward and backward through both halves; gradients are added up, nothing else changes.
 
     Args:
@@ -170,9 +178,12 @@ def split_step(context: TrainingContext, batch: ImageBatch, part: Tensor, share:
         batch: of one client.
         part: positions within it.
         share: factor on the loss, for averages over clients.
+
+    Returns:
+        The loss, without the factor.
     """
     images, labels = context.batch(batch.index[part])
-    with context.autocast():
+    with autocast(context.device):
         h = context.halves.client(images)
         h_server = context.link.up(h).requires_grad_()
         loss = loss_of(context.halves.server(h_server), labels, batch.client)
@@ -182,24 +193,37 @@ def split_step(context: TrainingContext, batch: ImageBatch, part: Tensor, share:
 
 
 def server_step(context: TrainingContext, batch: TokenBatch, part: Tensor, share: float) -> float:
-    """Forward and backward through the server half on tokens that arrived; gradients are added up."""
+    """Forward and backward through the server half on tokens that arrived; arguments as of `split_step`."""
     tokens, valid = batch.arrived.tokens[part], batch.arrived.valid[part]
-    with context.autocast():
+    with autocast(context.device):
         loss = loss_of(context.halves.server(tokens, valid), batch.labels[part], batch.client)
     torch.autograd.backward(loss * share)
     return float(loss.detach())
 
 
-def whole_steps(context: TrainingContext, batch: ImageBatch) -> float:
-    """A client's optimiser steps on the whole model, from its present state; mean loss."""
-    optimiser = context.optimiser(context.model)
-    total = 0.0
-    for part in batch.parts(context.local_steps):
-        images, labels = context.batch(batch.index[part])
-        with context.autocast():
-            loss = loss_of(context.model(images), labels, batch.client)
+def optimise(
+    context: TrainingContext,
+    optimiser: torch.optim.Optimizer,
+    batches: Sequence[Batch],
+    client_step: Callable[[Batch, Tensor, float], float],
+) -> list[float]:
+    """Take `local_steps` optimiser steps, one per part of the batches; the clients' losses in each.
+
+    Args:
+        context: says how many steps.
+        optimiser: of the parameters that move by the mean over clients.
+        batches: of the clients, which take each step together.
+        client_step: adds up the gradients of a client's part, weighted by a share, and returns its loss.
+    """
+    losses = list[float]()
+    for parts in zip(*(batch.parts(context.local_steps) for batch in batches), strict=True):
         optimiser.zero_grad()
-        torch.autograd.backward(loss)
+        losses += map(client_step, batches, parts, shares(batches))
         optimiser.step()
-        total += float(loss.detach())
-    return total / context.local_steps
+    return losses
+
+
+def shares(batches: Sequence[ClientBatch]) -> list[float]:
+    """Each client's share of the samples."""
+    total = sum(map(len, batches))
+    return [len(batch) / total for batch in batches]

@@ -24,7 +24,7 @@ from ...models.vit.tokens import Selected, merged_tokens
 from ...solver import Grant, StsfloraError
 from ...solver.tolerances import FEASIBILITY
 from ..finetune.client_tokens import Offer, payload_dtype
-from ..finetune.config import SELECTING, Config
+from ..finetune.config import Config
 
 OFFER: Final = "query.offer"
 UPLOAD: Final = "train.upload"
@@ -69,8 +69,7 @@ class Format:
 
     def tokens_sent(self, count: int) -> int:
         """P + K + E."""
-        merged = merged_tokens(self.config.merge) if self.config.method == SELECTING else 0
-        return self.prefix_tokens + count + merged
+        return self.prefix_tokens + count + merged_tokens(self.config.sent_merge)
 
 
 def pack_round(index: int) -> RecordDict:
