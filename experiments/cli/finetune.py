@@ -62,8 +62,7 @@ def finetune(
     by_label = dict(zip(labels(list(configs.values())), finished, strict=True))
     runs = {label: run.logs for label, run in by_label.items()}
     table = results_table("{data}, {model}, {rounds} rounds".format_map(settings), runs, target)
-    saved = {label: cache_note(run) for label, run in by_label.items()}
-    notes = [f"{label}: {note}" for label, note in saved.items() if note]
+    notes = [f"{label}: {note}" for label, run in by_label.items() if (note := cache_note(run))]
     pictures = drawn(lambda: save_curves(runs, output))
     report = markdown(table, list(configs.values()), runs, notes, pictures)
     write_atomically(output / "report.md", report.encode())

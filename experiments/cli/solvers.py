@@ -12,14 +12,7 @@ from rich.table import Table
 from .output import AsJson, print_json
 
 FIELDS: Final = (
-    "name",
-    "summary",
-    "proves",
-    "always_feasible",
-    "needs",
-    "available",
-    "how_to_install",
-    "options",
+    *("name", "summary", "proves", "always_feasible", "needs", "available", "how_to_install", "options"),
 )
 """Of a solver, in JSON."""
 

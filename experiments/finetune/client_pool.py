@@ -1,4 +1,4 @@
-"""The clients of a run: what each offers in a round, and which of the granted uploads arrive."""
+"""Pool of a run's clients: their offers in a round, and their uploads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .training_steps import ClientBatch, ImageBatch, TokenBatch
 
 
 class ClientPool(ABC):
-    """Those who hold the images, in this process or at the far end of a network."""
+    """Interface of the clients of a run, in this process or remote."""
 
     @abstractmethod
     def offers(self, index: int, awake: Sequence[int]) -> tuple[dict[int, Offer], dict[int, str]]:
@@ -75,8 +75,8 @@ class LocalFrozenClients(LocalClients):
         context, sent = self.run.context, []
         for client, drawn in self.batches(index, grants):
             cut = self.tokens.take(drawn).cut(self.run.config, grants[client].tokens)
-            arrived = Selected(context.link.up(cut.tokens).to(context.device), cut.valid.to(context.device))
-            sent.append(TokenBatch(client, arrived, context.images.labels[drawn].to(context.device)))
+            arrived = Selected(context.link.up(cut.tokens), cut.valid)
+            sent.append(TokenBatch(client, arrived, context.images.labels[drawn]))
         return sent, {}
 
 

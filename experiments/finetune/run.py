@@ -18,7 +18,7 @@ from ...solver.problem import FloatArray
 from ...solver.random_streams import random_stream
 from .checkpoint import RoundLog, load_checkpoint
 from .client import backbone, client_tokens, load_images, partition
-from .client_tokens import ClientTokens, payload_dtype
+from .client_tokens import ClientTokens
 from .config import Config
 from .device import chosen_device
 from .schemes import SCHEMES, Scheme
@@ -31,13 +31,12 @@ TOKEN_SETTINGS = (*IMAGE_SETTINGS, "model", "weights", "cut", "measure", "bits_p
 
 @dataclass(eq=False)
 class Run:
-    """A run between two rounds: its fixed parts, and the scheme that learns.
+    """State of a fine-tuning run between two rounds: its fixed parts, and the scheme that learns.
 
     Attributes:
-        config: settings.
         parts: indices of each client's images.
         test: images to evaluate on.
-        context: model, split and training images.
+        context: settings, model, split and training images.
         scheme: how it trains.
         clock_hz: (M,) of the clients' processors.
         cores: (M,) of them.
@@ -46,7 +45,6 @@ class Run:
         logs: one per finished round.
     """
 
-    config: Config
     parts: Parts
     test: Images
     context: TrainingContext
@@ -56,6 +54,11 @@ class Run:
     train_tokens: ClientTokens | None = None
     test_tokens: ClientTokens | None = None
     logs: list[RoundLog] = field(default_factory=list)
+
+    @property
+    def config(self) -> Config:
+        """Settings."""
+        return self.context.config
 
     @property
     def extra_tokens(self) -> int:
@@ -90,7 +93,8 @@ def prepare(
     """
     kind = SCHEMES[config.method]
     chosen = chosen_device(device)
-    train, test = images(config, like)
+    earlier = reusable(like, config, IMAGE_SETTINGS)
+    train, test = (earlier.context.images, earlier.test) if earlier else load_images(config)
     vit = backbone(config, train.classes, cache)
     split(vit, config.cut)  # refuses unsuitable models and cuts before anything is changed
     model = add_lora(vit, config.cut, side=kind.side, rank=config.rank, seed=config.seed)
@@ -98,18 +102,8 @@ def prepare(
     halves = split(vit, config.cut)
     rng = random_stream(f"fine-tuning devices, seed {config.seed}")
     clock_hz, cores = rng.uniform(1.0e9, 1.5e9, config.clients), rng.integers(4, 7, config.clients)
-    context = TrainingContext(
-        model=model,
-        halves=halves,
-        images=train,
-        device=chosen,
-        learning_rate=config.learning_rate,
-        head_learning_rate=config.head_learning_rate or config.learning_rate,
-        local_steps=config.local_steps,
-    )
-    context.link.dtype = payload_dtype(config)
+    context = TrainingContext(model, halves, train, chosen, config)
     run = Run(
-        config=config,
         parts=partition(config, train),
         test=test,
         context=context,
@@ -122,23 +116,24 @@ def prepare(
             "Config", f"min_tokens = {run.min_tokens}", f"1 to {halves.patches} patches", "Lower it"
         )
     if kind.one_way:
-        if like is not None and like.train_tokens is not None and same(TOKEN_SETTINGS, config, like.config):
-            run.train_tokens, run.test_tokens = like.train_tokens, like.test_tokens
+        earlier = reusable(like, config, TOKEN_SETTINGS)
+        if earlier and earlier.train_tokens:
+            run.train_tokens, run.test_tokens = earlier.train_tokens, earlier.test_tokens
         else:
             run.train_tokens = client_tokens(config, halves, train, chosen) if with_clients else None
             run.test_tokens = client_tokens(config, halves, test, chosen)
     return run
 
 
-def images(config: Config, like: Run | None = None) -> tuple[Images, Images]:
-    """Images to train on and to test with; those of an earlier run of the same source."""
-    if like is not None and same(IMAGE_SETTINGS, config, like.config):
-        return like.context.images, like.test
-    return load_images(config)
+def reusable(like: Run | None, config: Config, settings: tuple[str, ...]) -> Run | None:
+    """The earlier run if it agrees with a configuration in some settings."""
+    if like and all(getattr(config, name) == getattr(like.config, name) for name in settings):
+        return like
+    return None
 
 
 def cache_note(run: Run) -> str | None:
-    """What computing the frozen client halves once has saved; None where clients train."""
+    """Sentence on the time saved by running frozen client halves once; None where clients train."""
     if run.train_tokens is None or run.test_tokens is None:
         return None
     once = len(run.train_tokens.scores) + len(run.test_tokens.scores)
@@ -152,13 +147,8 @@ def cache_note(run: Run) -> str | None:
     )
 
 
-def same(settings: tuple[str, ...], config: Config, other: Config) -> bool:
-    """Whether two configurations agree in some settings."""
-    return all(getattr(config, name) == getattr(other, name) for name in settings)
-
-
 def restore(run: Run, file: Path) -> None:
-    """Take up a checkpoint. Raises OptionError if it belongs to other settings, FileFormatError if broken."""
+    """Load a checkpoint. Raises OptionError if it belongs to other settings, FileFormatError if broken."""
     config, logs, states = load_checkpoint(file)
     name = run.config.difference(config)
     if name is not None or len(logs) > run.config.rounds:

@@ -16,6 +16,8 @@ from ...models.data import Images
 from ...models.vit.adapter import State, trainable
 from ...models.vit.split import Split
 from ...models.vit.tokens import Selected
+from .client_tokens import payload_dtype
+from .config import Config
 from .device import autocast
 
 
@@ -118,9 +120,7 @@ class TrainingContext:
         halves: the same model, split.
         images: to train on.
         device: of the model.
-        learning_rate: of AdamW on adapters.
-        head_learning_rate: of AdamW on heads.
-        local_steps: parts of a batch.
+        config: settings.
         link: between clients and server.
     """
 
@@ -128,16 +128,19 @@ class TrainingContext:
     halves: Split
     images: Images
     device: torch.device
-    learning_rate: float
-    head_learning_rate: float
-    local_steps: int
-    link: Link = field(default_factory=Link)
+    config: Config
+    link: Link = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.link = Link(payload_dtype(self.config))
 
     def optimiser(self, module: nn.Module) -> torch.optim.Optimizer:
         """A fresh AdamW over a module's trainable parameters."""
+        adapter_rate = self.config.learning_rate
+        head_rate = self.config.head_learning_rate or adapter_rate
         groups: dict[float, list[nn.Parameter]] = {}
         for name, parameter in trainable(module).items():
-            rate = self.learning_rate if "lora_" in name else self.head_learning_rate
+            rate = adapter_rate if "lora_" in name else head_rate
             groups.setdefault(rate, []).append(parameter)
         return torch.optim.AdamW([{"params": group, "lr": rate} for rate, group in groups.items()])
 
@@ -194,9 +197,10 @@ def split_step(context: TrainingContext, batch: ImageBatch, part: Tensor, share:
 
 def server_step(context: TrainingContext, batch: TokenBatch, part: Tensor, share: float) -> float:
     """Forward and backward through the server half on tokens that arrived; arguments as of `split_step`."""
-    tokens, valid = batch.arrived.tokens[part], batch.arrived.valid[part]
+    sent = (batch.arrived.tokens, batch.arrived.valid, batch.labels)
+    tokens, valid, labels = (tensor[part].to(context.device) for tensor in sent)
     with autocast(context.device):
-        loss = loss_of(context.halves.server(tokens, valid), batch.labels[part], batch.client)
+        loss = loss_of(context.halves.server(tokens, valid), labels, batch.client)
     torch.autograd.backward(loss * share)
     return float(loss.detach())
 
@@ -216,7 +220,7 @@ def optimise(
         client_step: adds up the gradients of a client's part, weighted by a share, and returns its loss.
     """
     losses = list[float]()
-    for parts in zip(*(batch.parts(context.local_steps) for batch in batches), strict=True):
+    for parts in zip(*(batch.parts(context.config.local_steps) for batch in batches), strict=True):
         optimiser.zero_grad()
         losses += map(client_step, batches, parts, shares(batches))
         optimiser.step()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
@@ -98,15 +97,14 @@ def plan_one_by_one(problem: Problem, ids: Sequence[int], **settings: Any) -> Pl
     Their finish times add up; nothing is proved of the whole.
     """
     plans = [plan_problem(problem.subset([row]), [client], **settings) for row, client in enumerate(ids)]
-    clients = [client for plan in plans for client in plan.grants]
-    grants = [grant for plan in plans for grant in plan.grants.values()]
-    finish_s = accumulate(grant.finish_s for grant in grants)
+    grants, finish_s = {}, 0.0
+    for plan in plans:
+        for client, grant in plan.grants.items():
+            finish_s += grant.finish_s
+            grants[client] = grant._replace(finish_s=finish_s)
     return replace(
         plans[0],
-        grants={
-            client: grant._replace(finish_s=end_s)
-            for client, grant, end_s in zip(clients, grants, finish_s, strict=True)
-        },
+        grants=grants,
         dropped=tuple(
             client._replace(position=row) for row, plan in enumerate(plans) for client in plan.dropped
         ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -9,6 +11,7 @@ pytest.importorskip("timm")
 pytest.importorskip("peft")
 
 from stsflora.experiments.finetune.checkpoint import flat
+from stsflora.experiments.finetune.config import Config
 from stsflora.experiments.finetune.schemes import SCHEMES
 from stsflora.experiments.finetune.training_steps import (
     ImageBatch,
@@ -37,7 +40,8 @@ def context(side, count=24, steps=STEPS):
     set_state(model, state)
     pixels = torch.randint(0, 256, (count, 3, 16, 16), generator=rng, dtype=torch.uint8)
     images = Images(pixels, torch.randint(0, 5, (count,), generator=rng), 5)
-    return TrainingContext(model.eval(), split(vit, CUT), images, torch.device("cpu"), 1e-2, 1e-2, steps)
+    config = Config(learning_rate=1e-2, local_steps=steps)
+    return TrainingContext(model.eval(), split(vit, CUT), images, torch.device("cpu"), config)
 
 
 def batches(one_way=None, sizes=(4, 8, 2)):
@@ -196,7 +200,7 @@ def test_server_gradients_are_weighted_by_samples():
 
 def test_heads_may_learn_at_their_own_rate():
     pieces = context("server")
-    pieces.head_learning_rate = 1e-30
+    pieces.config = replace(pieces.config, head_learning_rate=1e-30)
     before = get_state(pieces.model)
     SCHEMES["st-sflora"](pieces).train(batches(pieces))
     after = get_state(pieces.model)
