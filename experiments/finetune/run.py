@@ -6,16 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ...models.data import Images
 from ...models.partition import Parts
 from ...models.vit.adapter import add_lora
 from ...models.vit.split import split
 from ...models.vit.tokens import merged_tokens
 from ...solver import OptionError
-from ...solver.problem import FloatArray
-from ...solver.random_streams import random_stream
 from .checkpoint import RoundLog, load_checkpoint
 from .client import backbone, client_tokens, load_images, partition
 from .client_tokens import ClientTokens
@@ -38,8 +34,6 @@ class Run:
         test: images to evaluate on.
         context: settings, model, split and training images.
         scheme: how it trains.
-        clock_hz: (M,) of the clients' processors.
-        cores: (M,) of them.
         train_tokens: cached where client halves are frozen and run in this process.
         test_tokens: cached where client halves are frozen.
         logs: one per finished round.
@@ -49,8 +43,6 @@ class Run:
     test: Images
     context: TrainingContext
     scheme: Scheme[Any]
-    clock_hz: FloatArray
-    cores: FloatArray
     train_tokens: ClientTokens | None = None
     test_tokens: ClientTokens | None = None
     logs: list[RoundLog] = field(default_factory=list)
@@ -100,17 +92,8 @@ def prepare(
     model = add_lora(vit, config.cut, side=kind.side, rank=config.rank, seed=config.seed)
     model.to(chosen).eval()
     halves = split(vit, config.cut)
-    rng = random_stream(f"fine-tuning devices, seed {config.seed}")
-    clock_hz, cores = rng.uniform(1.0e9, 1.5e9, config.clients), rng.integers(4, 7, config.clients)
     context = TrainingContext(model, halves, train, chosen, config)
-    run = Run(
-        parts=partition(config, train),
-        test=test,
-        context=context,
-        scheme=kind(context),
-        clock_hz=clock_hz,
-        cores=cores.astype(np.float64),
-    )
+    run = Run(partition(config, train), test, context, kind(context))
     if run.min_tokens > halves.patches:
         raise OptionError(
             "Config", f"min_tokens = {run.min_tokens}", f"1 to {halves.patches} patches", "Lower it"

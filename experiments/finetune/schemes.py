@@ -104,7 +104,7 @@ class LocalLora(WholeModelScheme):
 
     def tested_states(self) -> Iterator[State | None]:
         """Every client that has trained."""
-        yield from [self._clients[client] for client in sorted(self._clients)] or [None]
+        yield from (self._clients[client] for client in sorted(self._clients)) if self._clients else (None,)
 
     def states(self) -> dict[str, State]:
         """The clients' states; they are replaced by training, never changed."""
@@ -198,10 +198,10 @@ class SFLora(ServerScheme[ImageBatch]):
         return _mean(losses)
 
 
-class StSFLora(ServerScheme[TokenBatch]):
-    """ST-SFLora: a frozen client half sends the tokens that a solver grants, the rest merged into one."""
+class OneWayScheme(ServerScheme[TokenBatch]):
+    """Schemes whose client half is frozen and only runs forward; the server trains on what arrives."""
 
-    side, sends, one_way = "server", "selected", True
+    side, one_way = "server", True
 
     def train(self, batches: Sequence[TokenBatch]) -> float:
         """Each step moves the server's adapter by the mean over clients."""
@@ -209,10 +209,16 @@ class StSFLora(ServerScheme[TokenBatch]):
         return _mean(optimise(self.context, self.optimiser, batches, step))
 
 
-class StSFLoraFull(StSFLora):
-    """ST-SFLora-Full: the same with all tokens."""
+class StSFLoraFull(OneWayScheme):
+    """ST-SFLora-Full: all tokens of a frozen client half."""
 
     sends = "all"
+
+
+class StSFLora(OneWayScheme):
+    """ST-SFLora: the tokens that a solver grants, the rest merged into one."""
+
+    sends = "selected"
 
 
 SCHEMES: Final[Mapping[str, type[Scheme[Any]]]] = dict(

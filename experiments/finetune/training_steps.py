@@ -149,16 +149,21 @@ class TrainingContext:
         return self.images.normalised(index).to(self.device), self.images.labels[index].to(self.device)
 
 
-def loss_of(logits: Tensor, labels: Tensor, client: int) -> Tensor:
-    """Cross-entropy. Raises FloatingPointError before a loss that is not finite can reach a parameter."""
+def backward(logits: Tensor, labels: Tensor, client: int, share: float) -> float:
+    """Cross-entropy of a client's samples; its gradients times `share` are added up.
+
+    Raises:
+        FloatingPointError: it is not finite; no gradient has reached a parameter.
+    """
     loss = cross_entropy(logits.float(), labels)
     if not bool(torch.isfinite(loss)):
         raise FloatingPointError(f"loss {float(loss.detach())} on client {client}")
-    return loss
+    torch.autograd.backward(loss * share)
+    return float(loss.detach())
 
 
 def gradient(tensor: Tensor) -> Tensor:
-    """What a backward pass left at a tensor. Raises RuntimeError if none has reached it."""
+    """Gradient of a tensor after a backward pass. Raises RuntimeError if none has reached it."""
     if tensor.grad is None:
         raise RuntimeError("no backward pass has reached this tensor")
     return tensor.grad
@@ -168,9 +173,8 @@ def whole_step(context: TrainingContext, batch: ImageBatch, part: Tensor, share:
     """Forward and backward through the whole model; arguments as of `split_step`."""
     images, labels = context.batch(batch.index[part])
     with autocast(context.device):
-        loss = loss_of(context.model(images), labels, batch.client)
-    torch.autograd.backward(loss * share)
-    return float(loss.detach())
+        logits = context.model(images)
+    return backward(logits, labels, batch.client, share)
 
 
 def split_step(context: TrainingContext, batch: ImageBatch, part: Tensor, share: float) -> float:
@@ -189,10 +193,10 @@ def split_step(context: TrainingContext, batch: ImageBatch, part: Tensor, share:
     with autocast(context.device):
         h = context.halves.client(images)
         h_server = context.link.up(h).requires_grad_()
-        loss = loss_of(context.halves.server(h_server), labels, batch.client)
-    torch.autograd.backward(loss * share)
+        logits = context.halves.server(h_server)
+    loss = backward(logits, labels, batch.client, share)
     h.backward(context.link.down(gradient(h_server)))
-    return float(loss.detach())
+    return loss
 
 
 def server_step(context: TrainingContext, batch: TokenBatch, part: Tensor, share: float) -> float:
@@ -200,9 +204,8 @@ def server_step(context: TrainingContext, batch: TokenBatch, part: Tensor, share
     sent = (batch.arrived.tokens, batch.arrived.valid, batch.labels)
     tokens, valid, labels = (tensor[part].to(context.device) for tensor in sent)
     with autocast(context.device):
-        loss = loss_of(context.halves.server(tokens, valid), labels, batch.client)
-    torch.autograd.backward(loss * share)
-    return float(loss.detach())
+        logits = context.halves.server(tokens, valid)
+    return backward(logits, labels, batch.client, share)
 
 
 def optimise(

@@ -16,7 +16,7 @@ from ...solver import Grant, Plan, Problem, Quality
 from ...solver.allocator.plan_problem import plan_problem
 from ...solver.physics.uplink import payload_bits
 from ...solver.problem import FloatArray
-from ...solver.random_streams import derived_seed
+from ...solver.random_streams import derived_seed, random_stream
 from .client_tokens import Offer
 from .run import Run
 from .training_steps import ClientBatch
@@ -131,7 +131,10 @@ def samples_of(offers: Mapping[int, Offer]) -> FloatArray:
 
 def client_forward_s(run: Run, offers: Mapping[int, Offer]) -> FloatArray:
     """(M,) time of each client's forward pass over its batch, s."""
-    halves, ids = run.context.halves, list(offers)
+    config, halves, ids = run.config, run.context.halves, list(offers)
+    rng = random_stream(f"fine-tuning devices, seed {config.seed}")
+    clock_hz = rng.uniform(1.0e9, 1.5e9, config.clients)
+    cores = rng.integers(4, 7, config.clients).astype(np.float64)
     pixels = run.context.images.size_px // halves.grid[0]
     shape = Architecture(halves.width, halves.patches, pixels, prefix_tokens=halves.prefix_tokens)
-    return forward_s(samples_of(offers) * shape.client_flop(halves.cut), run.cores[ids], run.clock_hz[ids])
+    return forward_s(samples_of(offers) * shape.client_flop(halves.cut), cores[ids], clock_hz[ids])

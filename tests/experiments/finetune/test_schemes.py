@@ -18,7 +18,7 @@ from stsflora.experiments.finetune.training_steps import (
     Link,
     TokenBatch,
     TrainingContext,
-    loss_of,
+    backward,
     split_step,
 )
 from stsflora.models.data import Images
@@ -234,4 +234,4 @@ def test_a_loss_that_is_not_finite_names_the_client_and_changes_nothing():
         learner.train(arrived)
     assert equal(before, get_state(pieces.model))
     with pytest.raises(FloatingPointError, match="loss inf on client 7"):
-        loss_of(torch.tensor([[0.0, -torch.inf]]), torch.tensor([1]), 7)
+        backward(torch.tensor([[0.0, -torch.inf]]), torch.tensor([1]), 7, 1.0)

@@ -188,16 +188,16 @@ def test_a_solver_that_finds_nothing_says_why(tmp_path, cache):
 
 def test_a_loss_that_is_not_finite_keeps_all_earlier_rounds(tmp_path, cache, monkeypatch):
     config = replace(QUICK, method="sflora")
-    original = training_steps.loss_of
+    original = training_steps.backward
     calls = iter(range(10_000))
     first = finetune(replace(config, rounds=1), tmp_path / "one", cache=cache)
     in_a_round = 2 * len(first.logs[0].clients)
 
-    def explodes(logits, labels, client):
-        return original(logits * (torch.nan if next(calls) >= in_a_round else 1.0), labels, client)
+    def explodes(logits, *others):
+        return original(logits * (torch.nan if next(calls) >= in_a_round else 1.0), *others)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training_steps, "loss_of", explodes)
+        patch.setattr(training_steps, "backward", explodes)
         with pytest.raises(TrainingError) as caught:
             finetune(config, tmp_path / "run", cache=cache)
     assert "loss nan on client" in str(caught.value)
