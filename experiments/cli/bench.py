@@ -1,4 +1,4 @@
-"""`stsflora bench`: solvers compete on instance families."""
+"""`stsflora bench`: benchmark of solvers on instance families."""
 
 from __future__ import annotations
 

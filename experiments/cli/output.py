@@ -1,4 +1,4 @@
-"""What all commands print alike: JSON for scripts, where the files are, pictures that cannot be drawn."""
+"""Output shared by all commands: JSON, written files, pictures that cannot be drawn, help examples."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def print_json(values: Any) -> None:
 
 
 def print_files(folder: Path, names: Iterable[str]) -> None:
-    """Say what was written where."""
+    """Print the names of written files."""
     Console().print(f"In {folder}: {', '.join(names)}", highlight=False, soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""One progress bar for all commands; Ctrl-C says what is kept."""
+"""Progress bar of all commands; Ctrl-C says what is kept."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.console import Console
 
 @contextmanager
 def progress(total: int, kept: Callable[[int], str]) -> Iterator[Callable[..., None]]:
-    """A bar on stderr while the block runs; on Ctrl-C say what is kept and exit with 130.
+    """Progress bar on stderr while the block runs; on Ctrl-C say what is kept and exit with 130.
 
     Args:
         total: steps.

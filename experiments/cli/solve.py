@@ -1,4 +1,4 @@
-"""`stsflora solve`: one problem, one solver, its allocation for people or scripts."""
+"""`stsflora solve`: solve one problem and print its allocation, as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def solve(
 
 
 def _show(result: Result) -> None:
-    """The result for people: figures first, then the clients' shares."""
+    """Print a result: figures first, then a table of the clients."""
     from ...benchmarks.report.text_table import gap_text, seconds_text
 
     console = Console(highlight=False)

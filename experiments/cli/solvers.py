@@ -1,4 +1,4 @@
-"""`stsflora solvers`: what there is to choose from."""
+"""`stsflora solvers`: list of solvers."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class Config:
 
     @property
     def traits(self) -> dict[str, str]:
-        """What runs that are compared differ in, where it matters to the method."""
+        """Settings that tell compared runs apart, where they matter to the scheme."""
         common = {
             "method": self.method,
             "partition": self.partition,
@@ -128,5 +128,5 @@ class Config:
 
 
 def cache_folder() -> Path:
-    """Where the small pretrained ViT is kept."""
+    """Cache folder of the small pretrained ViT."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stsflora"

@@ -22,7 +22,7 @@ Runs = Mapping[str, Sequence[RoundLog]]
 
 
 def labels(configs: Sequence[Config]) -> list[str]:
-    """Short labels: the method, and every other trait in which the runs that have it differ."""
+    """Short labels of runs: the scheme, and every other trait in which the runs that have it differ."""
     traits = [config.traits for config in configs]
     names = list(dict.fromkeys(name for entry in traits for name in entry))
     varied = [
@@ -48,7 +48,7 @@ def results_table(title: str, runs: Runs, target: float) -> TextTable:
 def markdown(
     table: TextTable, configs: Sequence[Config], runs: Runs, notes: Sequence[str], pictures: Sequence[str]
 ) -> str:
-    """The report: table, pictures, notes, who was left out, settings."""
+    """Report in Markdown: table, pictures, notes, clients left out, settings."""
     parts = [f"# Fine-tuning\n\n{table.markdown()}"]
     parts += [f"![Accuracy over rounds and over air time]({name})\n" for name in pictures]
     if notes:
@@ -128,7 +128,7 @@ def _percent(share: float | None) -> str:
 
 
 def _curve(shares: Sequence[float]) -> str:
-    """Accuracies from 0 to 1 as a few bars, evenly thinned, the last one kept."""
+    """Sparkline of accuracies from 0 to 1, evenly thinned, the last one kept."""
     count = min(len(shares), CURVE_COLUMNS)
     chosen = [shares[-1 - (len(shares) - 1) * step // max(count - 1, 1)] for step in reversed(range(count))]
     return "".join(BARS[min(int(share * len(BARS)), len(BARS) - 1)] for share in chosen)

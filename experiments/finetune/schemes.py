@@ -103,15 +103,15 @@ class LocalLora(WholeModelScheme):
         return loss
 
     def tested_states(self) -> Iterator[State | None]:
-        """Every client that has trained."""
+        """States of all clients that have trained."""
         yield from (self._clients[client] for client in sorted(self._clients)) if self._clients else (None,)
 
     def states(self) -> dict[str, State]:
-        """The clients' states; they are replaced by training, never changed."""
+        """State of each client; training replaces it and never changes it."""
         return {f"client/{client}": state for client, state in self._clients.items()}
 
     def restore(self, states: Mapping[str, State]) -> None:
-        """The clients' states."""
+        """Load each client's state."""
         self._clients = {int(part.removeprefix("client/")): state for part, state in states.items()}
 
 
@@ -138,7 +138,7 @@ class ServerScheme(Scheme[Batch]):
         self.optimiser = context.optimiser(context.model if self.one_by_one else context.halves.server)
 
     def states(self) -> dict[str, State]:
-        """The model's and the optimiser's."""
+        """State of the model and of the optimiser, moments included."""
         moments = {
             f"optimiser/{index}": {name: value.clone() for name, value in entry.items()}
             for index, entry in self.optimiser.state_dict()["state"].items()
@@ -146,7 +146,7 @@ class ServerScheme(Scheme[Batch]):
         return {**super().states(), **moments}
 
     def restore(self, states: Mapping[str, State]) -> None:
-        """The model's and the optimiser's."""
+        """Load the model's and the optimiser's state."""
         super().restore(states)
         moments = {
             int(part.removeprefix("optimiser/")): state

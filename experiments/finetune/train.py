@@ -1,4 +1,4 @@
-"""Fine-tuning over a simulated cell: one round from the channel to the accuracy, top to bottom."""
+"""Training loop of fine-tuning over a simulated cell: rounds, evaluation, checkpoints."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ CHECKPOINT = "checkpoint.safetensors"
 
 
 class TrainingError(StsfloraError, RuntimeError):
-    """Training cannot go on; everything up to the last round is kept."""
+    """Training diverged; the checkpoint keeps all rounds before."""
 
 
 def one_round(run: Run, cell_round: Round, clients: ClientPool) -> RoundLog:
-    """One round: who is there, what their tokens are worth, who sends what, the server's step, the test.
+    """One round: offers, resource allocation, uploads, training step, evaluation.
 
     Raises:
         FloatingPointError: a loss is not finite; no log is made, and the checkpoint holds the round before.

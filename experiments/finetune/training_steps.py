@@ -36,29 +36,29 @@ class Link:
     down_bytes: int = 0
 
     def up(self, tensor: Tensor) -> Tensor:
-        """What arrives at the server, cut from the client's graph."""
+        """Upload a tensor: what arrives at the server, detached from the client's graph."""
         sent = tensor.detach().to(self.dtype)
         self.up_bytes += sent.nbytes
         return sent.to(tensor.dtype)
 
     def down(self, tensor: Tensor) -> Tensor:
-        """What arrives at the client."""
+        """Download a tensor: what arrives at the client, detached."""
         sent = tensor.detach().to(self.dtype)
         self.down_bytes += sent.nbytes
         return sent.to(tensor.dtype)
 
     def up_all(self, state: State) -> State:
-        """A state sent up."""
+        """Upload a state."""
         return {name: self.up(value) for name, value in state.items()}
 
     def down_all(self, state: State) -> State:
-        """A state sent down."""
+        """Download a state."""
         return {name: self.down(value) for name, value in state.items()}
 
 
 @dataclass(eq=False)
 class ClientBatch(ABC):
-    """One client's part of a round.
+    """Batch of one client in a round.
 
     Attributes:
         client: its id.
@@ -68,7 +68,7 @@ class ClientBatch(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """Samples."""
+        """Number of samples."""
 
     def parts(self, steps: int) -> Iterator[Tensor]:
         """Positions within the batch for each step; with fewer samples than steps some repeat."""
@@ -83,7 +83,7 @@ Batch = TypeVar("Batch", bound=ClientBatch)
 
 @dataclass(eq=False)
 class ImageBatch(ClientBatch):
-    """The batch of a client that trains.
+    """Batch of a client that trains: image indices.
 
     Attributes:
         index: (b,) its images of this round.
@@ -97,7 +97,7 @@ class ImageBatch(ClientBatch):
 
 @dataclass(eq=False)
 class TokenBatch(ClientBatch):
-    """The batch of a client that only runs forward, as it arrived at the server.
+    """Batch of a client that only runs forward: tokens and labels as they arrived at the server.
 
     Attributes:
         arrived: tokens of b images.

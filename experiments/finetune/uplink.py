@@ -1,4 +1,4 @@
-"""The uplink of a fine-tuning round: its `Problem` from offers and channels, and its `Plan` by a solver."""
+"""Uplink allocation of a fine-tuning round: `Problem` from offers and channels, `Plan` by a solver."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOTHING: Final = Grant(0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def plan_uplink(run: Run, cell_round: Round, offers: Mapping[int, Offer]) -> tuple[Plan, dict[int, str]]:
-    """Who sends what in a round, and who leaves the cell before it could; offers come ascending.
+    """Allocate the uplink of a round; also says who leaves the cell too early. Offers come ascending.
 
     Simple rules may break a client's energy or deadline; that client is dropped, the others go on.
 
@@ -51,7 +51,7 @@ def plan_uplink(run: Run, cell_round: Round, offers: Mapping[int, Offer]) -> tup
 def staying(
     run: Run, cell_round: Round, offers: Mapping[int, Offer]
 ) -> tuple[dict[int, Offer], dict[int, str]]:
-    """Offers of the clients that stay in the cell longer than their forward pass takes, and who does not."""
+    """Offers of clients that stay in the cell beyond their forward pass, and reasons for the others."""
     left_s = cell_round.standing_s[list(offers)] - client_forward_s(run, offers)
     stays = dict(zip(offers, (left_s > 0).tolist(), strict=True))
     gone = "it leaves the cell before it could upload"
@@ -62,7 +62,7 @@ def staying(
 
 
 def round_problem(run: Run, cell_round: Round, offers: Mapping[int, Offer]) -> Problem:
-    """The round's `Problem`, one row per offer.
+    """Build the round's `Problem`, one row per offer.
 
     The importance is eq. 18 on the real tokens of the real batch. Schemes that send everything get
     K_min = N; one that sends its adapter sends one indivisible token.
@@ -92,7 +92,7 @@ def round_problem(run: Run, cell_round: Round, offers: Mapping[int, Offer]) -> P
 
 
 def plan_one_by_one(problem: Problem, ids: Sequence[int], **settings: Any) -> Plan:
-    """Like `plan_problem`, for clients that send one after another, each over the whole bandwidth.
+    """Plan sequential uploads (TDMA): like `plan_problem`, one client after another over all bandwidth.
 
     Their finish times add up; nothing is proved of the whole.
     """
@@ -116,7 +116,7 @@ def plan_one_by_one(problem: Problem, ids: Sequence[int], **settings: Any) -> Pl
 
 
 def token_bytes(run: Run, batches: Sequence[ClientBatch], plan: Plan) -> int:
-    """S = beta (K + e) in bytes, summed over the clients (paper eq. 4)."""
+    """Payload size S = beta (K + e) in bytes, summed over the clients (paper eq. 4)."""
     config, halves = run.config, run.context.halves
     samples = np.array([len(batch) for batch in batches])
     tokens = np.array([grant.tokens for grant in plan.grants.values()])

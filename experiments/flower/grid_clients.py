@@ -27,7 +27,7 @@ Reply = TypeVar("Reply")
 
 @dataclass(eq=False)
 class GridClients(ClientPool):
-    """Nodes of a grid, each of which says in its offer which client it is.
+    """Pool of clients on a Flower grid, whose nodes say in their offers which client they are.
 
     A node that does not answer, fails or sends something malformed is left out of the round by name and asked
     again in the next. When several nodes claim a client, the first keeps it while it is there and answers.
@@ -48,12 +48,12 @@ class GridClients(ClientPool):
 
     @property
     def form(self) -> Format:
-        """What messages have to look like."""
+        """Format that messages must have."""
         halves, classes = self.run.context.halves, self.run.context.images.classes
         return Format(self.run.config, halves.patches, halves.width, halves.prefix_tokens, classes)
 
     def wait(self, timeout_s: float) -> None:
-        """Until there is a node for every client, or the time is over: the rounds go on without some then."""
+        """Wait until every client has a node or the time is over: the rounds go on without some then."""
         end, wanted = time.monotonic() + timeout_s, self.run.config.clients
         while (present := len(list(self.grid.get_node_ids()))) < wanted and time.monotonic() < end:
             time.sleep(POLL_S)

@@ -106,7 +106,7 @@ class Deployment:
         return [pid for process in self._processes.values() for pid in _with_descendants(process.pid)]
 
     def messages_received(self, node: int) -> int:
-        """How many messages a node has taken from the SuperLink, by its log."""
+        """Number of messages that a node has taken from the SuperLink, by its log."""
         log = self.folder / f"node-{node}.log"
         return log.read_text(encoding="utf-8", errors="replace").count("Receiving: ")
 

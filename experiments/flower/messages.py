@@ -40,7 +40,7 @@ class MessageError(StsfloraError, ValueError):
 
 @dataclass(frozen=True)
 class GrantMessage:
-    """What a client hears of its grant: K tokens per image over a bandwidth at a power."""
+    """Grant as a client receives it: K tokens per image over a bandwidth at a power."""
 
     tokens: int
     bandwidth_hz: float
@@ -66,7 +66,7 @@ class Format:
     classes: int
 
     def tokens_sent(self, count: int) -> int:
-        """P + K + E."""
+        """Tokens of an image in an upload, P + K + E."""
         return self.prefix_tokens + count + merged_tokens(self.config.sent_merge)
 
 
@@ -82,7 +82,7 @@ def read_round(content: RecordDict, config: Config) -> int:
 
 
 def pack_offer(client: int, offer: Offer) -> RecordDict:
-    """A client's offer."""
+    """Offer of a client."""
     return RecordDict(
         {
             "offer": ConfigRecord({"client": client, "samples": offer.samples}),
@@ -116,7 +116,7 @@ def read_offer(content: RecordDict, form: Format) -> tuple[int, Offer]:
 
 
 def pack_grant(index: int, grant: Grant) -> RecordDict:
-    """The server's grant."""
+    """Grant of the server."""
     power = {"bandwidth-hz": grant.bandwidth_hz, "power-w": grant.power_w}
     return RecordDict({"grant": ConfigRecord({"round": index, "tokens": grant.tokens, **power})})
 
