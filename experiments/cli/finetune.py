@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from ..field_info import field_infos
 from ..finetune.config import DEVICES, SMALL, Config, cache_folder
 from .option_types import name_option, with_options_of
-from .output import AsJson, drawn, print_files, print_json
-from .progress import progress
+from .output import AsJson, drawn, print_files, print_json, print_table, progress
 
 if TYPE_CHECKING:
     from ..finetune.run import Run
@@ -71,8 +69,7 @@ def finetune(
     if as_json:
         print_json({label: [asdict(log) for log in logs] for label, logs in runs.items()})
         return
-    console = Console()
-    console.print(f"[bold]{escape(table.title)}[/]", *table.rich(console.width), sep="\n")
+    print_table(Console(), table)
     print_files(output, (*pictures, "report.md", *RECORDS, *configs))
 
 

@@ -45,7 +45,8 @@ class LocalClients(ClientPool):
         self, index: int, grants: Mapping[int, Grant]
     ) -> tuple[Sequence[ClientBatch], dict[int, str]]:
         """Batches of image indices to train on."""
-        return [ImageBatch(client, drawn) for client, drawn in self.batches(index, grants)], {}
+        labels = self.run.context.images.labels
+        return [ImageBatch(client, labels[drawn], drawn) for client, drawn in self.batches(index, grants)], {}
 
     def batches(self, index: int, clients: Iterable[int]) -> list[tuple[int, Tensor]]:
         """Random batch of each client in a round."""
@@ -76,7 +77,7 @@ class LocalFrozenClients(LocalClients):
         for client, drawn in self.batches(index, grants):
             cut = self.tokens.take(drawn).cut(self.run.config, grants[client].tokens)
             arrived = Selected(context.link.up(cut.tokens), cut.valid)
-            sent.append(TokenBatch(client, arrived, context.images.labels[drawn]))
+            sent.append(TokenBatch(client, context.images.labels[drawn], arrived))
         return sent, {}
 
 

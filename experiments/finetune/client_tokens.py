@@ -48,7 +48,7 @@ class ClientTokens:
         return Offer(len(self.scores), batch_importance(self.scores).numpy())
 
     def cut(self, config: Config, count: int) -> Selected:
-        """Select the K best tokens of each image, the rest merged if the scheme merges. Raises as `select`."""
+        """Select the K best tokens per image, the rest merged if the scheme merges. Raises as `select`."""
         prefix_tokens = self.tokens.shape[1] - self.scores.shape[1]
         return select(
             self.tokens.float(), self.scores, count, prefix_tokens=prefix_tokens, merge=config.sent_merge

@@ -81,7 +81,7 @@ class FinishedRun(Figures, SettingColumns):  # type: ignore[misc]  # no checker 
     """Row of `results.csv`: name `run` (the key to its curve), every setting of `Config`, and results.
 
     `data` and `weights` are names without their folders, `rounds` those that were done. `solver` comes with
-    its options; solver, measure and merge are empty where the method selects no tokens.
+    its options; solver, measure and merge are empty where the scheme selects no tokens.
     """
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -57,18 +56,19 @@ class Link:
 
 
 @dataclass(eq=False)
-class ClientBatch(ABC):
+class ClientBatch:
     """Batch of one client in a round.
 
     Attributes:
         client: its id.
+        labels: (b,).
     """
 
     client: int
+    labels: Tensor
 
-    @abstractmethod
     def __len__(self) -> int:
-        """Number of samples."""
+        return len(self.labels)
 
     def parts(self, steps: int) -> Iterator[Tensor]:
         """Positions within the batch for each step; with fewer samples than steps some repeat."""
@@ -91,9 +91,6 @@ class ImageBatch(ClientBatch):
 
     index: Tensor
 
-    def __len__(self) -> int:
-        return len(self.index)
-
 
 @dataclass(eq=False)
 class TokenBatch(ClientBatch):
@@ -101,14 +98,9 @@ class TokenBatch(ClientBatch):
 
     Attributes:
         arrived: tokens of b images.
-        labels: (b,) that came with them.
     """
 
     arrived: Selected
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 @dataclass(eq=False)
@@ -144,9 +136,10 @@ class TrainingContext:
             groups.setdefault(rate, []).append(parameter)
         return torch.optim.AdamW([{"params": group, "lr": rate} for rate, group in groups.items()])
 
-    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Images and labels on the device."""
-        return self.images.normalised(index).to(self.device), self.images.labels[index].to(self.device)
+    def batch(self, batch: ImageBatch, part: Tensor) -> tuple[Tensor, Tensor]:
+        """Images and labels of a part of a batch, on the device."""
+        images = self.images.normalised(batch.index[part])
+        return images.to(self.device), batch.labels[part].to(self.device)
 
 
 def backward(logits: Tensor, labels: Tensor, client: int, share: float) -> float:
@@ -171,7 +164,7 @@ def gradient(tensor: Tensor) -> Tensor:
 
 def whole_step(context: TrainingContext, batch: ImageBatch, part: Tensor, share: float) -> float:
     """Forward and backward through the whole model; arguments as of `split_step`."""
-    images, labels = context.batch(batch.index[part])
+    images, labels = context.batch(batch, part)
     with autocast(context.device):
         logits = context.model(images)
     return backward(logits, labels, batch.client, share)
@@ -189,7 +182,7 @@ def split_step(context: TrainingContext, batch: ImageBatch, part: Tensor, share:
     Returns:
         The loss, without the factor.
     """
-    images, labels = context.batch(batch.index[part])
+    images, labels = context.batch(batch, part)
     with autocast(context.device):
         h = context.halves.client(images)
         h_server = context.link.up(h).requires_grad_()

@@ -96,9 +96,9 @@ class GridClients(ClientPool):
 
         def read(node: int, content: RecordDict) -> TokenBatch:
             client = client_of[node]
-            upload = messages.read_upload(content, form, self.samples[client], grants[client].tokens)
+            cut, labels = messages.read_upload(content, form, self.samples[client], grants[client].tokens)
             self.run.context.link.up_bytes += messages.payload_bytes(content)
-            return TokenBatch(client, *upload)
+            return TokenBatch(client, labels, cut)
 
         contents = {node: messages.pack_grant(index, grants[client]) for node, client in client_of.items()}
         batches, failures = self._exchange(messages.UPLOAD, index, contents, read)

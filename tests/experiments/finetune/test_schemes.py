@@ -29,17 +29,18 @@ from stsflora.models.vit.tokens import select
 
 TINY = {"img_size": 16, "patch_size": 4, "embed_dim": 24, "depth": 3, "num_heads": 2, "num_classes": 5}
 CUT, STEPS = 1, 2
+LABELS = torch.arange(24) % 5
 
 
-def context(side, count=24, steps=STEPS):
+def context(side, steps=STEPS):
     torch.manual_seed(0)
     vit = small_vit(**TINY).eval()
     model = add_lora(vit, CUT, side=side, rank=2)
     rng = torch.Generator().manual_seed(5)
     state = {n: 0.2 * torch.randn(v.shape, generator=rng) for n, v in get_state(model).items()}
     set_state(model, state)
-    pixels = torch.randint(0, 256, (count, 3, 16, 16), generator=rng, dtype=torch.uint8)
-    images = Images(pixels, torch.randint(0, 5, (count,), generator=rng), 5)
+    pixels = torch.randint(0, 256, (len(LABELS), 3, 16, 16), generator=rng, dtype=torch.uint8)
+    images = Images(pixels, LABELS, 5)
     config = Config(learning_rate=1e-2, local_steps=steps)
     return TrainingContext(model.eval(), split(vit, CUT), images, torch.device("cpu"), config)
 
@@ -49,14 +50,14 @@ def batches(one_way=None, sizes=(4, 8, 2)):
     for client, size in enumerate(sizes):
         index = torch.arange(start, start + size)
         if one_way is None:
-            found.append(ImageBatch(3 * client, index))
+            found.append(ImageBatch(3 * client, LABELS[index], index))
             continue
         with torch.no_grad():
             x = one_way.halves.client(one_way.images.normalised(index))
         scores = torch.rand(x.shape[0], x.shape[1] - 1, generator=torch.Generator().manual_seed(client))
         sent = select(x, scores.softmax(1), 5 + client)
         arrived = type(sent)(one_way.link.up(sent.tokens), sent.valid)
-        found.append(TokenBatch(3 * client, arrived, one_way.images.labels[index]))
+        found.append(TokenBatch(3 * client, LABELS[index], arrived))
     return found
 
 
@@ -90,7 +91,7 @@ def test_the_split_step_gives_the_gradients_of_the_whole_model():
     loss = split_step(pieces, batch, part, 1.0)
     found = {name: value.grad.clone() for name, value in trainable(pieces.model).items()}
     pieces.model.zero_grad()
-    images, labels = pieces.batch(batch.index[part])
+    images, labels = pieces.batch(batch, part)
     whole = torch.nn.functional.cross_entropy(pieces.model(images), labels)
     whole.backward()
     assert loss == float(whole.detach())
@@ -192,7 +193,7 @@ def test_server_gradients_are_weighted_by_samples():
             with torch.no_grad():
                 x = piece.halves.client(piece.images.normalised(index))
             sent = select(x, torch.full((len(x), 16), 1 / 16), 16, merge="none")
-            joined.append(TokenBatch(client, sent, piece.images.labels[index]))
+            joined.append(TokenBatch(client, LABELS[index], sent))
         kind(piece).train(joined)
     for name, value in get_state(pieces.model).items():
         torch.testing.assert_close(value, get_state(union.model)[name], rtol=1e-4, atol=1e-6)
@@ -218,7 +219,7 @@ def test_half_precision_halves_the_bytes():
 
 @pytest.mark.parametrize(("count", "steps"), [(8, 4), (7, 3), (2, 5), (1, 1)])
 def test_parts_cover_the_batch(count, steps):
-    parts = list(ImageBatch(0, torch.arange(count)).parts(steps))
+    parts = list(ImageBatch(0, torch.zeros(count), torch.arange(count)).parts(steps))
     assert len(parts) == steps
     assert min(map(len, parts)) >= 1
     assert {int(i) for part in parts for i in part} == set(range(count))
