@@ -53,12 +53,9 @@ def staying(
 ) -> tuple[dict[int, Offer], dict[int, str]]:
     """Offers of clients that stay in the cell beyond their forward pass, and reasons for the others."""
     left_s = cell_round.standing_s[list(offers)] - client_forward_s(run, offers)
-    stays = dict(zip(offers, (left_s > 0).tolist(), strict=True))
-    gone = "it leaves the cell before it could upload"
-    return (
-        {client: offer for client, offer in offers.items() if stays[client]},
-        {client: gone for client in offers if not stays[client]},
-    )
+    stay = {client: offers[client] for client, time_s in zip(offers, left_s, strict=True) if time_s > 0}
+    gone = [client for client in offers if client not in stay]
+    return stay, dict.fromkeys(gone, "it leaves the cell before it could upload")
 
 
 def round_problem(run: Run, cell_round: Round, offers: Mapping[int, Offer]) -> Problem:

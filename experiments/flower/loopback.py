@@ -97,18 +97,24 @@ class Deployment:
         for relay in self.relays:
             relay.close()
 
-    def kill_node(self, node: int) -> None:
-        """SIGKILL to a SuperNode and all that it started; it is back when the SuperLink takes it again."""
+    def kill_at_work(self, node: int) -> None:
+        """Wait until a SuperNode has taken a message, and SIGKILL it with all that it started.
+
+        It cannot have answered by then; it is back when the SuperLink takes it again.
+        """
+        log = self.folder / f"node-{node}.log"
+
+        def messages_taken() -> int:
+            return log.read_text(encoding="utf-8", errors="replace").count("Receiving: ")
+
+        before = messages_taken()
+        while messages_taken() == before:
+            time.sleep(POLL_S)
         os.killpg(self._processes[f"node-{node}"].pid, signal.SIGKILL)
 
     def processes(self) -> list[int]:
         """Ids of all processes of the deployment."""
         return [pid for process in self._processes.values() for pid in _with_descendants(process.pid)]
-
-    def messages_received(self, node: int) -> int:
-        """Number of messages that a node has taken from the SuperLink, by its log."""
-        log = self.folder / f"node-{node}.log"
-        return log.read_text(encoding="utf-8", errors="replace").count("Receiving: ")
 
     def run(self, *settings: str) -> Iterator[str]:
         """Start the app and give the lines of the server's log until the run ends.
@@ -251,7 +257,7 @@ def main(
         for line in deployment.run(*settings):
             typer.echo(line)
             if victim is not None and f"round {in_round - 1}: top-1" in line:
-                kill_at_work(deployment, victim)
+                deployment.kill_at_work(victim)
                 typer.echo(f"node {victim} killed")
         up_bytes = sum(relay.up_bytes for relay in deployment.relays)
         down_bytes = sum(relay.down_bytes for relay in deployment.relays)
@@ -264,14 +270,6 @@ def main(
     typer.echo(f"tokens of {rounds} rounds: {tokens:,} bytes, formula {formula:,} bytes")
     if not simulate:
         typer.echo(f"all that crossed the wire in this run: {up_bytes:,} bytes up, {down_bytes:,} bytes down")
-
-
-def kill_at_work(deployment: Deployment, node: int) -> None:
-    """Wait until a node has taken a message, and kill it before it can have answered."""
-    before = deployment.messages_received(node)
-    while deployment.messages_received(node) == before:
-        time.sleep(POLL_S)
-    deployment.kill_node(node)
 
 
 def kill_plan(text: str, nodes: int, rounds: int) -> tuple[int | None, int]:

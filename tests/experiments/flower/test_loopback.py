@@ -142,7 +142,7 @@ def test_processes_with_tls_and_keys_lose_a_killed_node_for_a_while_only(tmp_pat
         stranger = a_node_with_an_unknown_key(deployment)
         for line in deployment.run(*settings):
             if "round 0: top-1" in line:
-                loopback.kill_at_work(deployment, 1)
+                deployment.kill_at_work(1)
         assert stranger.wait(1) != 0
         processes = deployment.processes()
         up_bytes = sum(relay.up_bytes for relay in deployment.relays)
