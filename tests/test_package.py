@@ -175,7 +175,7 @@ STOREYS: dict[str, tuple[str, ...]] = {
         *("server_app", "loopback"),
     ),
     "experiments/cli": (
-        *("option_types", "output", "progress", "solve", "solvers", "bench", "finetune", "reproduce", "main"),
+        *("option_types", "output", "solve", "solvers", "bench", "finetune", "reproduce", "main"),
     ),
 }
 """Order of the files and folders of each folder, from the ground up: whoever imports, imports downwards."""

@@ -1,4 +1,4 @@
-"""`stsflora bench`: solvers compete on instance families."""
+"""`stsflora bench`: benchmark of solvers on instance families."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from rich.markup import escape
 
 from ...benchmarks.suites import named
 from .option_types import name_option
-from .output import AsJson, drawn, print_files, print_json
-from .progress import progress
+from .output import AsJson, drawn, print_files, print_json, print_table, progress
 
 THREAD_VARIABLES: Final = tuple(
     f"{library}_NUM_THREADS" for library in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM", "NUMEXPR", "NUMBA")
@@ -108,7 +107,7 @@ def bench(
         print_json(plain(found))
         return
     for table in report_tables(judged):
-        console.print(f"[bold]{table.title}[/]", *table.rich(console.width), sep="\n")
+        print_table(console, table)
     for line in notes(rows, failures_only=True):
         console.print(escape(line), highlight=False, soft_wrap=True)
     if sentence := proof_sentence(known):

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from ..field_info import field_infos
 from ..finetune.config import DEVICES, SMALL, Config, cache_folder
 from .option_types import name_option, with_options_of
-from .output import AsJson, drawn, print_files, print_json
-from .progress import progress
+from .output import AsJson, drawn, print_files, print_json, print_table, progress
 
 if TYPE_CHECKING:
     from ..finetune.run import Run
@@ -62,8 +60,7 @@ def finetune(
     by_label = dict(zip(labels(list(configs.values())), finished, strict=True))
     runs = {label: run.logs for label, run in by_label.items()}
     table = results_table("{data}, {model}, {rounds} rounds".format_map(settings), runs, target)
-    saved = {label: cache_note(run) for label, run in by_label.items()}
-    notes = [f"{label}: {note}" for label, note in saved.items() if note]
+    notes = [f"{label}: {note}" for label, run in by_label.items() if (note := cache_note(run))]
     pictures = drawn(lambda: save_curves(runs, output))
     report = markdown(table, list(configs.values()), runs, notes, pictures)
     write_atomically(output / "report.md", report.encode())
@@ -72,8 +69,7 @@ def finetune(
     if as_json:
         print_json({label: [asdict(log) for log in logs] for label, logs in runs.items()})
         return
-    console = Console()
-    console.print(f"[bold]{escape(table.title)}[/]", *table.rich(console.width), sep="\n")
+    print_table(Console(), table)
     print_files(output, (*pictures, "report.md", *RECORDS, *configs))
 
 

@@ -1,4 +1,4 @@
-"""Options for names of a closed set, for comma-separated lists, and for all settings of a dataclass."""
+"""Option types of the command line: choices, comma-separated lists, options from a dataclass."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Command = Callable[..., None]
 
 
 def split_list(text: str) -> list[str]:
-    """The parts between commas; commas inside brackets, braces or double quotes separate nothing."""
+    """Split a list at commas; commas inside brackets, braces or double quotes separate nothing."""
     parts, depth = [""], 0
     for piece in re.findall(r'"(?:\\.|[^"\\])*"|.', text, re.DOTALL):
         depth += (piece in {"[", "{"}) - (piece in {"]", "}"})
@@ -28,7 +28,7 @@ def split_list(text: str) -> list[str]:
 
 
 class Names:
-    """One name or, with `many`, a list: of the closed set `allowed`, of whole numbers, or of any names.
+    """Option of one name or, with `many`, a list: out of `allowed`, of whole numbers, or of any names.
 
     A list of a closed set may also be "all". Values keep the type that they have in the set.
     """

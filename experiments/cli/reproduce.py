@@ -1,4 +1,4 @@
-"""`stsflora reproduce`: tables and figures of the paper beside ours."""
+"""`stsflora reproduce`: reproduction of the paper's tables and figures."""
 
 from __future__ import annotations
 

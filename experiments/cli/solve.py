@@ -1,4 +1,4 @@
-"""`stsflora solve`: one problem, one solver, its allocation for people or scripts."""
+"""`stsflora solve`: solve one problem and print its allocation, as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -77,20 +77,19 @@ def solve(
 
 
 def _show(result: Result) -> None:
-    """The result for people: figures first, then the clients' shares."""
+    """Print a result: figures first, then a table of the clients."""
     from ...benchmarks.report.text_table import gap_text, seconds_text
 
-    console = Console()
+    console = Console(highlight=False)
     problem, allocation, evaluation = result.problem, result.allocation, result.evaluation
     console.print(
         f"[bold]{result.solver}[/] on {problem.clients} clients x {problem.tokens} tokens: "
         f"[bold]{result.quality}[/] ({result.stop}) in {seconds_text(result.seconds)}",
-        highlight=False,
     )
     if result.diagnosis is not None:
-        console.print(f"Infeasible: {escape(str(result.diagnosis))}", highlight=False)
+        console.print(f"Infeasible: {escape(str(result.diagnosis))}")
     if result.message:
-        console.print(escape(result.message), highlight=False)
+        console.print(escape(result.message))
     if allocation is None or evaluation is None:
         if result.diagnosis is None:
             console.print(result.stop.remedy)
@@ -99,12 +98,11 @@ def _show(result: Result) -> None:
     console.print(
         f"STE [bold]{result.ste:.6g}/s[/], {'no proved bound' if isinf(result.bound) else proof}, "
         f"round {seconds_text(evaluation.round_s)}",
-        highlight=False,
     )
     if not evaluation.feasible:
         broken = {name: excess for name, excess in evaluation.violations.items() if excess > 0}
         texts = [f"{name} ({gap_text(excess)})" for name, excess in broken.items()]
-        console.print(f"[red]Not feasible[/]: limits exceeded: {', '.join(texts)}", highlight=False)
+        console.print(f"[red]Not feasible[/]: limits exceeded: {', '.join(texts)}")
     table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
     for column in ("client", "tokens", "bandwidth", "power", "upload", "energy", "kept"):
         table.add_column(column, justify="right")

@@ -1,4 +1,4 @@
-"""`stsflora solvers`: what there is to choose from."""
+"""`stsflora solvers`: list of solvers."""
 
 from __future__ import annotations
 
@@ -12,14 +12,7 @@ from rich.table import Table
 from .output import AsJson, print_json
 
 FIELDS: Final = (
-    "name",
-    "summary",
-    "proves",
-    "always_feasible",
-    "needs",
-    "available",
-    "how_to_install",
-    "options",
+    *("name", "summary", "proves", "always_feasible", "needs", "available", "how_to_install", "options"),
 )
 """Of a solver, in JSON."""
 

@@ -1,8 +1,9 @@
-"""The state of a run after a round, in one safetensors file that is replaced at once."""
+"""Checkpoint of a fine-tuning run after a round: one safetensors file, replaced atomically."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
@@ -12,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ...models.vit.adapter import State
 from ...solver import FileFormatError, StsfloraError
 from ...solver.files.file_access import existing_file, write_atomically
 from ...solver.files.json_files import parse_json
@@ -22,7 +24,7 @@ MAX_BYTES = 16 * 2**30
 
 @dataclass(frozen=True)
 class RoundLog:
-    """One round in figures; None where a scheme has no such figure.
+    """Log of one round; None where a scheme has no such figure.
 
     Attributes:
         index: 0, 1, ...
@@ -61,22 +63,26 @@ class RoundLog:
     seconds: float
 
 
+def flat(states: Mapping[str, State]) -> dict[str, Tensor]:
+    """All tensors of a scheme's state by "part/name"."""
+    return {f"{part}/{name}": value for part, state in states.items() for name, value in state.items()}
+
+
 def save_checkpoint(
-    path: str | PathLike[str], config: Config, logs: list[RoundLog], tensors: dict[str, Tensor]
+    path: str | PathLike[str], config: Config, logs: list[RoundLog], states: Mapping[str, State]
 ) -> None:
     """Write settings, logs and tensors. Raises FileFormatError; the former file stays then."""
     metadata = {
         "config": json.dumps(config.as_dict(), allow_nan=False),
         "logs": json.dumps([asdict(log) for log in logs], allow_nan=False),
     }
-    write_atomically(
-        path, save({name: value.cpu().contiguous() for name, value in tensors.items()}, metadata)
-    )
+    tensors = {name: value.cpu().contiguous() for name, value in flat(states).items()}
+    write_atomically(path, save(tensors, metadata))
 
 
 def load_checkpoint(
     path: str | PathLike[str], *, with_tensors: bool = True
-) -> tuple[Config, list[RoundLog], dict[str, Tensor]]:
+) -> tuple[Config, list[RoundLog], dict[str, State]]:
     """Read what `save_checkpoint` wrote, with no tensors if they are not asked for; never unpickles.
 
     Raises:
@@ -86,12 +92,13 @@ def load_checkpoint(
     try:
         with safe_open(str(file), framework="pt") as opened:
             metadata: dict[str, Any] = opened.metadata() or {}
-            names = opened.keys() if with_tensors else ()
-            tensors = {name: opened.get_tensor(name) for name in names}
+            states: dict[str, State] = {}
+            for key in opened.keys() if with_tensors else ():
+                part, _, name = key.rpartition("/")
+                states.setdefault(part, {})[name] = opened.get_tensor(key)
         config = Config.from_dict(parse_json(metadata["config"].encode()))
-        logs = [
-            RoundLog(**entry) for entry in parse_json(b'{"logs": %b}' % metadata["logs"].encode())["logs"]
-        ]
+        entries = parse_json(b'{"logs": %b}' % metadata["logs"].encode())["logs"]
+        logs = [RoundLog(**entry) for entry in entries]
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, StsfloraError) as error:
         raise FileFormatError(
             f"checkpoint {Path(path).name!r}",
@@ -99,4 +106,4 @@ def load_checkpoint(
             "a checkpoint of this version",
             "Start anew with --fresh, or choose another folder",
         ) from error
-    return config, logs, tensors
+    return config, logs, states

@@ -1,4 +1,4 @@
-"""The client's side of a round up to its tokens: its images, its batch, its frozen half. Loads no peft."""
+"""Client side of fine-tuning: images, partition, batches, forward pass of the frozen half. Loads no peft."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FORWARD_BATCH: Final = 128
 
 @torch.no_grad()
 def client_tokens(config: Config, halves: Split, pictures: Images, device: torch.device) -> ClientTokens:
-    """Run the frozen client half over images once; there is no augmentation that would change them."""
+    """Tokens and scores of images by one forward pass of the frozen client half, without augmentation."""
     started = time.perf_counter()
     blocks = halves.client.blocks if config.measure == "rollout" else halves.client.blocks[-1:]
     generator = torch.Generator().manual_seed(derived_seed(f"fine-tuning random scores, seed {config.seed}"))
@@ -43,7 +43,7 @@ def client_tokens(config: Config, halves: Split, pictures: Images, device: torch
 
 @dataclass(frozen=True, eq=False)
 class FrozenClients:
-    """Everything that a process needs to be any client whose half only runs forward.
+    """Images, partition and frozen half that let a process be any client of a one-way scheme.
 
     Attributes:
         config: settings.
@@ -61,7 +61,7 @@ class FrozenClients:
 
     @classmethod
     def load(cls, config: Config, cache: Path, device: torch.device) -> Self:
-        """Raises what `load_data`, `models.backbone` and `split` do."""
+        """Load images and model. Raises what `load_data`, `models.backbone` and `split` do."""
         images, _ = load_images(config)
         vit = backbone(config, images.classes, cache).to(device)
         return cls(config, images, partition(config, images), split(vit, config.cut), device)
@@ -74,14 +74,14 @@ class FrozenClients:
 
 
 def backbone(config: Config, classes: int, cache: Path) -> nn.Module:
-    """The pretrained ViT with a fresh head. Raises what `models.backbone` does."""
+    """Pretrained ViT with a fresh head. Raises what `models.backbone` does."""
     if config.model == SMALL:
         return digits_vit(cache, classes, config.seed)
     return create(config.model, classes, config.size_px, config.weights, config.seed)
 
 
 def load_images(config: Config) -> tuple[Images, Images]:
-    """Images to train on and to test with, the latter thinned evenly. Raises what `load_data` does."""
+    """Training and test images, the latter thinned evenly. Raises what `load_data` does."""
     data = load_data(config.data, config.size_px)
     count = len(data.test)
     if config.test_images is None or config.test_images >= count:
@@ -91,7 +91,7 @@ def load_images(config: Config) -> tuple[Images, Images]:
 
 
 def partition(config: Config, held: Images) -> Parts:
-    """Who holds which training images."""
+    """Data partition: indices of each client's training images, Dirichlet or IID."""
     rng = random_stream(f"fine-tuning partition, seed {config.seed}")
     if config.partition == "iid":
         return iid_partition(len(held), config.clients, rng)
@@ -99,11 +99,11 @@ def partition(config: Config, held: Images) -> Parts:
 
 
 def draw_batch(part: NDArray[np.int64], config: Config, index: int, client: int) -> Tensor:
-    """A client's images of a round, without repetition; the same whenever the round is repeated."""
+    """Random batch of a client in a round: image indices, the same whenever the round is repeated."""
     rng = random_stream(f"fine-tuning batch, seed {config.seed}, round {index}, client {client}")
     return torch.from_numpy(rng.permutation(part)[: config.batch])
 
 
 def in_batches(count: int) -> tuple[Tensor, ...]:
-    """Indices 0 to count - 1, some at a time."""
+    """Indices 0 to count - 1 in batches of `FORWARD_BATCH`."""
     return torch.split(torch.arange(count), FORWARD_BATCH)

@@ -1,4 +1,4 @@
-"""The clients of a run: what each offers in a round, and which of the granted uploads arrive."""
+"""Pool of a run's clients: their offers in a round, and their uploads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .training_steps import ClientBatch, ImageBatch, TokenBatch
 
 
 class ClientPool(ABC):
-    """Those who hold the images, in this process or at the far end of a network."""
+    """Interface of the clients of a run, in this process or remote."""
 
     @abstractmethod
     def offers(self, index: int, awake: Sequence[int]) -> tuple[dict[int, Offer], dict[int, str]]:
@@ -38,22 +38,23 @@ class LocalClients(ClientPool):
     run: Run
 
     def offers(self, index: int, awake: Sequence[int]) -> tuple[dict[int, Offer], dict[int, str]]:
-        """Everybody has an offer."""
+        """Offers of all clients that are awake."""
         return {client: self.offer(drawn) for client, drawn in self.batches(index, awake)}, {}
 
     def uploads(
         self, index: int, grants: Mapping[int, Grant]
     ) -> tuple[Sequence[ClientBatch], dict[int, str]]:
-        """The images to train on."""
-        return [ImageBatch(client, drawn) for client, drawn in self.batches(index, grants)], {}
+        """Batches of image indices to train on."""
+        labels = self.run.context.images.labels
+        return [ImageBatch(client, labels[drawn], drawn) for client, drawn in self.batches(index, grants)], {}
 
     def batches(self, index: int, clients: Iterable[int]) -> list[tuple[int, Tensor]]:
-        """Each client's images of a round."""
+        """Random batch of each client in a round."""
         parts, config = self.run.parts, self.run.config
         return [(client, draw_batch(parts[client], config, index, client)) for client in clients]
 
     def offer(self, drawn: Tensor) -> Offer:
-        """What a batch is worth."""
+        """Offer with uniform importance."""
         samples, patches = len(drawn), self.run.context.halves.patches
         return Offer(samples, np.full(patches, samples / patches))
 
@@ -65,21 +66,21 @@ class LocalFrozenClients(LocalClients):
     tokens: ClientTokens
 
     def offer(self, drawn: Tensor) -> Offer:
-        """What a batch's tokens are worth."""
+        """Offer with the batch importance of its tokens."""
         return self.tokens.take(drawn).offer()
 
     def uploads(
         self, index: int, grants: Mapping[int, Grant]
     ) -> tuple[Sequence[ClientBatch], dict[int, str]]:
-        """Their tokens cut to K, and labels."""
+        """Tokens cut to K and sent over the link, and labels."""
         context, sent = self.run.context, []
         for client, drawn in self.batches(index, grants):
             cut = self.tokens.take(drawn).cut(self.run.config, grants[client].tokens)
-            arrived = Selected(context.link.up(cut.tokens).to(context.device), cut.valid.to(context.device))
-            sent.append(TokenBatch(client, arrived, context.images.labels[drawn].to(context.device)))
+            arrived = Selected(context.link.up(cut.tokens), cut.valid)
+            sent.append(TokenBatch(client, context.images.labels[drawn], arrived))
         return sent, {}
 
 
 def local_clients(run: Run) -> ClientPool:
-    """The clients of a run in this process."""
+    """Pool of a run's clients in this process."""
     return LocalClients(run) if run.train_tokens is None else LocalFrozenClients(run, run.train_tokens)

@@ -1,4 +1,4 @@
-"""What a frozen client half gives for some images: what it is worth, and what is cut from it to be sent."""
+"""Tokens and scores from a frozen client half: importance of a batch, selection of what is sent."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor
 
 from ...models.vit.tokens import Selected, batch_importance, select
 from ...solver.problem import FloatArray
-from .config import SELECTING, Config
+from .config import Config
 
 
 @dataclass(frozen=True, eq=False)
 class Offer:
-    """What a client says of its batch before it is granted anything.
+    """Offer of a client for a round: batch size and importance of its tokens.
 
     Attributes:
         samples: images in the batch.
@@ -27,7 +27,7 @@ class Offer:
 
 @dataclass(frozen=True, eq=False)
 class ClientTokens:
-    """What a frozen client half gives for some images.
+    """Tokens of some images behind a frozen client half, and the scores that rank them.
 
     Attributes:
         tokens: (n, P + N, C) in the payload's precision.
@@ -40,20 +40,21 @@ class ClientTokens:
     seconds: float = 0.0
 
     def take(self, index: Tensor) -> ClientTokens:
-        """Those of some of the images."""
+        """Tokens and scores of some of the images."""
         return ClientTokens(self.tokens[index], self.scores[index])
 
     def offer(self) -> Offer:
-        """What they are worth as one batch."""
+        """Offer for all images as one batch."""
         return Offer(len(self.scores), batch_importance(self.scores).numpy())
 
     def cut(self, config: Config, count: int) -> Selected:
-        """The K best tokens of each image, the rest merged if the method merges. Raises as `select`."""
+        """Select the K best tokens per image, the rest merged if the scheme merges. Raises as `select`."""
         prefix_tokens = self.tokens.shape[1] - self.scores.shape[1]
-        merge = config.merge if config.method == SELECTING else "none"
-        return select(self.tokens.float(), self.scores, count, prefix_tokens=prefix_tokens, merge=merge)
+        return select(
+            self.tokens.float(), self.scores, count, prefix_tokens=prefix_tokens, merge=config.sent_merge
+        )
 
 
 def payload_dtype(config: Config) -> torch.dtype:
-    """In which tokens travel."""
+    """Precision of the tokens sent."""
     return torch.float16 if config.bits_per_element == 16 else torch.float32

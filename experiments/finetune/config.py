@@ -1,4 +1,4 @@
-"""Everything a fine-tuning run depends on, in one immutable value.
+"""Settings of a fine-tuning run.
 
 The options of `stsflora finetune`, the columns of its results and the run configuration of the Flower app are
 made from the fields of `Config`. Help lists them too, so nothing here loads numpy before a `Config` is made.
@@ -16,10 +16,10 @@ from ...models.vit.names import MEASURES, MERGES
 from ..field_info import FieldInfo, field_infos
 
 METHODS: Final = ("local-lora", "fed-lora", "split-lora", "sflora", "st-sflora-full", "st-sflora")
-"""Training schemes of Table I, one class each in `schemes.py`."""
+"""Names of the training schemes of Table I; `schemes.py` has one class each, in this order."""
 
 SELECTING: Final = "st-sflora"
-"""The method whose clients send what a solver grants."""
+"""The training scheme whose clients send what a solver grants."""
 
 SMALL: Final = "small"
 """The model that is pretrained on digits, offline."""
@@ -85,8 +85,13 @@ class Config:
         return solver_text(self.solver, self.solver_options)
 
     @property
+    def sent_merge(self) -> str:
+        """How tokens that are not sent are merged into one that is: only where a solver selects tokens."""
+        return self.merge if self.method == SELECTING else "none"
+
+    @property
     def traits(self) -> dict[str, str]:
-        """What runs that are compared differ in, where it matters to the method."""
+        """Settings that tell compared runs apart, where they matter to the scheme."""
         common = {
             "method": self.method,
             "partition": self.partition,
@@ -123,5 +128,5 @@ class Config:
 
 
 def cache_folder() -> Path:
-    """Where the small pretrained ViT is kept."""
+    """Cache folder of the small pretrained ViT."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stsflora"

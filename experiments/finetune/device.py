@@ -1,4 +1,4 @@
-"""Where models run, and in which precision."""
+"""Device and precision of models: CPU or CUDA, mixed precision."""
 
 from __future__ import annotations
 

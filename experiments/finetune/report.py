@@ -1,15 +1,16 @@
-"""What runs have to show: one table, one picture."""
+"""Report of fine-tuning runs: table of results, accuracy curves, Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from ...benchmarks.report.drawing import COLOURS, LINES, MARKERS, require_matplotlib, save_figure
+from ...benchmarks.report.drawing import canvas, legend_below, lines, looks, save_figure
 from ...benchmarks.report.text_table import TextTable, seconds_text
 from .checkpoint import RoundLog
-from .config import Config
+from .config import METHODS, Config
 from .run_records import curve, figures
 
 BARS: Final = "▁▂▃▄▅▆▇█"
@@ -21,7 +22,7 @@ Runs = Mapping[str, Sequence[RoundLog]]
 
 
 def labels(configs: Sequence[Config]) -> list[str]:
-    """Short labels: the method, and every other trait in which the runs that have it differ."""
+    """Short labels of runs: the scheme, and every other trait in which the runs that have it differ."""
     traits = [config.traits for config in configs]
     names = list(dict.fromkeys(name for entry in traits for name in entry))
     varied = [
@@ -37,17 +38,17 @@ def labels(configs: Sequence[Config]) -> list[str]:
 
 
 def results_table(title: str, runs: Runs, target: float) -> TextTable:
-    """One line per run: final accuracies, the curve, and what the air had to carry."""
+    """One line per run: final accuracies, the curve, and the costs of the uplink."""
     ends = ("scheme", "top-1", "K at test", "curve", "mean K", "STE", "MB up", "air time", "energy")
     goals = tuple(f"{cost} to {100 * target:.3g} %" for cost in ("rounds", "air", "energy"))
-    lines = tuple(_line(label, logs, target) for label, logs in runs.items())
-    return TextTable(title=title, columns=(*ends, *goals), lines=lines)
+    cells = tuple(_line(label, logs, target) for label, logs in runs.items())
+    return TextTable(title=title, columns=(*ends, *goals), lines=cells)
 
 
 def markdown(
     table: TextTable, configs: Sequence[Config], runs: Runs, notes: Sequence[str], pictures: Sequence[str]
 ) -> str:
-    """The report: table, pictures, notes, who was left out, settings."""
+    """Report in Markdown: table, pictures, notes, clients left out, settings."""
     parts = [f"# Fine-tuning\n\n{table.markdown()}"]
     parts += [f"![Accuracy over rounds and over air time]({name})\n" for name in pictures]
     if notes:
@@ -63,37 +64,24 @@ def markdown(
 
 
 def save_curves(runs: Runs, folder: Path) -> list[str]:
-    """Draw accuracy over rounds and over simulated air time into a PNG file and return its name.
+    """Draw accuracy over rounds and over simulated uplink time into a PNG file and return its name.
+
+    A training scheme keeps its colour, marker and line in every picture of the project.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
         FileFormatError: the folder cannot be written.
     """
-    require_matplotlib("finetune")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.0, 3.9), layout="constrained", facecolor="white")
-    by_round, by_air = figure.subplots(1, 2, sharey=True)
-    for number, (label, logs) in enumerate(runs.items()):
-        points = curve(label, logs)
-        look = {
-            "color": COLOURS[number % len(COLOURS)],
-            "marker": MARKERS[number % len(MARKERS)],
-            "linestyle": LINES[number % len(LINES)],
-            "markersize": 4,
-            "label": label,
-        }
-        accuracy = [100 * point.top1 for point in points]
-        by_round.plot([point.round for point in points], accuracy, **look)
-        if points and points[-1].air_s > 0:
-            by_air.plot([point.air_s for point in points], accuracy, **look)
+    figure, (by_round, by_uplink) = canvas("finetune", 1, 2, (9.0, 3.9), shared_y=True)
+    points = [asdict(point) for label, logs in runs.items() for point in curve(label, logs)]
+    rows = [{**point, "top1_percent": 100 * point["top1"]} for point in points]
+    uploaded = {row["run"] for row in rows if row["air_s"] > 0}
+    styles = looks(runs, METHODS)
+    lines(by_round, rows, "round", "top1_percent", "run", styles)
+    lines(by_uplink, [row for row in rows if row["run"] in uploaded], "air_s", "top1_percent", "run", styles)
     by_round.set(xlabel="round", ylabel="top-1 accuracy, %", ylim=(0, 101))
-    by_air.set(xlabel="simulated air time, s")
-    for axes in (by_round, by_air):
-        axes.grid(visible=True, color="0.9")
-        axes.spines[["top", "right"]].set_visible(False)
-    handles, names = by_round.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
+    by_uplink.set(xlabel="simulated air time, s")
+    legend_below(figure, by_round)
     save_figure(figure, folder / PICTURE)
     return [PICTURE]
 
@@ -140,7 +128,7 @@ def _percent(share: float | None) -> str:
 
 
 def _curve(shares: Sequence[float]) -> str:
-    """Accuracies from 0 to 1 as a few bars, evenly thinned, the last one kept."""
+    """Sparkline of accuracies from 0 to 1, evenly thinned, the last one kept."""
     count = min(len(shares), CURVE_COLUMNS)
     chosen = [shares[-1 - (len(shares) - 1) * step // max(count - 1, 1)] for step in reversed(range(count))]
     return "".join(BARS[min(int(share * len(BARS)), len(BARS) - 1)] for share in chosen)

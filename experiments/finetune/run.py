@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from ...models.data import Images
 from ...models.partition import Parts
@@ -13,14 +12,12 @@ from ...models.vit.adapter import add_lora
 from ...models.vit.split import split
 from ...models.vit.tokens import merged_tokens
 from ...solver import OptionError
-from ...solver.problem import FloatArray
-from ...solver.random_streams import random_stream
 from .checkpoint import RoundLog, load_checkpoint
 from .client import backbone, client_tokens, load_images, partition
-from .client_tokens import ClientTokens, payload_dtype
+from .client_tokens import ClientTokens
 from .config import Config
 from .device import chosen_device
-from .schemes import AnyScheme, scheme
+from .schemes import SCHEMES, Scheme
 from .training_steps import TrainingContext
 
 IMAGE_SETTINGS = ("data", "size_px", "test_images")
@@ -30,37 +27,35 @@ TOKEN_SETTINGS = (*IMAGE_SETTINGS, "model", "weights", "cut", "measure", "bits_p
 
 @dataclass(eq=False)
 class Run:
-    """A run between two rounds: its fixed parts, and the scheme that learns.
+    """State of a fine-tuning run between two rounds: its fixed parts, and the scheme that learns.
 
     Attributes:
-        config: settings.
         parts: indices of each client's images.
         test: images to evaluate on.
-        context: model, split and training images.
+        context: settings, model, split and training images.
         scheme: how it trains.
-        clock_hz: (M,) of the clients' processors.
-        cores: (M,) of them.
         train_tokens: cached where client halves are frozen and run in this process.
         test_tokens: cached where client halves are frozen.
         logs: one per finished round.
     """
 
-    config: Config
     parts: Parts
     test: Images
     context: TrainingContext
-    scheme: AnyScheme
-    clock_hz: FloatArray
-    cores: FloatArray
+    scheme: Scheme[Any]
     train_tokens: ClientTokens | None = None
     test_tokens: ClientTokens | None = None
     logs: list[RoundLog] = field(default_factory=list)
 
     @property
+    def config(self) -> Config:
+        """Settings."""
+        return self.context.config
+
+    @property
     def extra_tokens(self) -> int:
         """Tokens sent besides the K kept ones."""
-        merged = merged_tokens(self.config.merge) if self.scheme.sends == "selected" else 0
-        return self.context.halves.prefix_tokens + merged
+        return self.context.halves.prefix_tokens + merged_tokens(self.config.sent_merge)
 
     @property
     def min_tokens(self) -> int:
@@ -88,57 +83,40 @@ def prepare(
         like: an earlier run whose images and tokens may serve again.
         with_clients: whether frozen client halves run in this process.
     """
-    kind = scheme(config.method)
+    kind = SCHEMES[config.method]
     chosen = chosen_device(device)
-    train, test = images(config, like)
+    earlier = reusable(like, config, IMAGE_SETTINGS)
+    train, test = (earlier.context.images, earlier.test) if earlier else load_images(config)
     vit = backbone(config, train.classes, cache)
     split(vit, config.cut)  # refuses unsuitable models and cuts before anything is changed
     model = add_lora(vit, config.cut, side=kind.side, rank=config.rank, seed=config.seed)
     model.to(chosen).eval()
     halves = split(vit, config.cut)
-    rng = random_stream(f"fine-tuning devices, seed {config.seed}")
-    clock_hz, cores = rng.uniform(1.0e9, 1.5e9, config.clients), rng.integers(4, 7, config.clients)
-    context = TrainingContext(
-        model=model,
-        halves=halves,
-        images=train,
-        device=chosen,
-        learning_rate=config.learning_rate,
-        head_learning_rate=config.head_learning_rate or config.learning_rate,
-        local_steps=config.local_steps,
-    )
-    context.link.dtype = payload_dtype(config)
-    run = Run(
-        config=config,
-        parts=partition(config, train),
-        test=test,
-        context=context,
-        scheme=kind(context),
-        clock_hz=clock_hz,
-        cores=cores.astype(np.float64),
-    )
+    context = TrainingContext(model, halves, train, chosen, config)
+    run = Run(partition(config, train), test, context, kind(context))
     if run.min_tokens > halves.patches:
         raise OptionError(
             "Config", f"min_tokens = {run.min_tokens}", f"1 to {halves.patches} patches", "Lower it"
         )
     if kind.one_way:
-        if like is not None and like.train_tokens is not None and same(TOKEN_SETTINGS, config, like.config):
-            run.train_tokens, run.test_tokens = like.train_tokens, like.test_tokens
+        earlier = reusable(like, config, TOKEN_SETTINGS)
+        if earlier and earlier.train_tokens:
+            run.train_tokens, run.test_tokens = earlier.train_tokens, earlier.test_tokens
         else:
             run.train_tokens = client_tokens(config, halves, train, chosen) if with_clients else None
             run.test_tokens = client_tokens(config, halves, test, chosen)
     return run
 
 
-def images(config: Config, like: Run | None = None) -> tuple[Images, Images]:
-    """Images to train on and to test with; those of an earlier run of the same source."""
-    if like is not None and same(IMAGE_SETTINGS, config, like.config):
-        return like.context.images, like.test
-    return load_images(config)
+def reusable(like: Run | None, config: Config, settings: tuple[str, ...]) -> Run | None:
+    """The earlier run if it agrees with a configuration in some settings."""
+    if like and all(getattr(config, name) == getattr(like.config, name) for name in settings):
+        return like
+    return None
 
 
 def cache_note(run: Run) -> str | None:
-    """What computing the frozen client halves once has saved; None where clients train."""
+    """Sentence on the time saved by running frozen client halves once; None where clients train."""
     if run.train_tokens is None or run.test_tokens is None:
         return None
     once = len(run.train_tokens.scores) + len(run.test_tokens.scores)
@@ -152,14 +130,9 @@ def cache_note(run: Run) -> str | None:
     )
 
 
-def same(settings: tuple[str, ...], config: Config, other: Config) -> bool:
-    """Whether two configurations agree in some settings."""
-    return all(getattr(config, name) == getattr(other, name) for name in settings)
-
-
 def restore(run: Run, file: Path) -> None:
-    """Take up a checkpoint. Raises OptionError if it belongs to other settings, FileFormatError if broken."""
-    config, logs, tensors = load_checkpoint(file)
+    """Load a checkpoint. Raises OptionError if it belongs to other settings, FileFormatError if broken."""
+    config, logs, states = load_checkpoint(file)
     name = run.config.difference(config)
     if name is not None or len(logs) > run.config.rounds:
         other = f"{name} = {getattr(config, name)!r:.60}" if name else f"{len(logs)} rounds"
@@ -169,5 +142,5 @@ def restore(run: Run, file: Path) -> None:
             "the same settings, and at least as many rounds",
             "Choose another folder with --output, or start anew with --fresh",
         )
-    run.scheme.restore(tensors)
+    run.scheme.restore(states)
     run.logs = logs

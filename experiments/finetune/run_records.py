@@ -1,4 +1,4 @@
-"""Finished fine-tuning runs as rows of a CSV file: what the docs' claims about accuracy trace to."""
+"""Records of finished fine-tuning runs in CSV files: results per run, accuracy curves."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MAX_BYTES: Final = 16 * 2**20
 
 @dataclass(frozen=True)
 class Figures:
-    """What came out of a run; None where it has no such figure. Costs are sums over all rounds.
+    """Results of a run; None where it has no such figure. Costs are sums over all rounds.
 
     Attributes:
         top1: share of the test images with all tokens, last evaluation.
@@ -65,7 +65,7 @@ class Figures:
 
 
 def _setting_columns() -> list[tuple[str, Any, Any]]:
-    """Names, types and defaults: text is empty where a row does not give it, anything else is None."""
+    """Columns of settings: names, types and defaults; a missing text is empty, anything else None."""
     columns: list[tuple[str, Any, Any]] = [("run", str, "")]
     for name, setting in field_infos(Config).items():
         kind = int if setting.kind is bool else setting.kind
@@ -78,16 +78,16 @@ SettingColumns: Any = make_dataclass("SettingColumns", _setting_columns(), froze
 
 @dataclass(frozen=True)
 class FinishedRun(Figures, SettingColumns):  # type: ignore[misc]  # no checker knows a class made from `Config`
-    """One run: its name `run` (the key to its curve), every setting of `Config`, and its figures.
+    """Row of `results.csv`: name `run` (the key to its curve), every setting of `Config`, and results.
 
     `data` and `weights` are names without their folders, `rounds` those that were done. `solver` comes with
-    its options; solver, measure and merge are empty where the method selects no tokens.
+    its options; solver, measure and merge are empty where the scheme selects no tokens.
     """
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """An evaluated round of a run; costs are sums over all rounds so far.
+    """Row of `curves.csv`: an evaluated round of a run; costs are sums over all rounds so far.
 
     Attributes:
         run: its name.
@@ -111,7 +111,7 @@ class CurvePoint:
 
 
 def curve(run: str, logs: Sequence[RoundLog]) -> list[CurvePoint]:
-    """The evaluated rounds of a run."""
+    """Accuracy curve of a run: its evaluated rounds."""
     costs = accumulate(np.array([log.uplink_bytes / 2**20, log.round_s, log.energy_j]) for log in logs)
     return [
         CurvePoint(run, log.index + 1, log.accuracy, log.accuracy_selected, log.loss, *past.tolist())
@@ -121,7 +121,7 @@ def curve(run: str, logs: Sequence[RoundLog]) -> list[CurvePoint]:
 
 
 def figures(logs: Sequence[RoundLog], target: float) -> Figures:
-    """The final figures of some rounds; `target` is the accuracy whose cost is given."""
+    """Results of finished rounds; `target` is the accuracy whose cost is given."""
     evaluated = curve("", logs)
     goal = next((point for point in evaluated if point.top1 >= target), None)
     selected = [log.accuracy_selected for log in logs if log.accuracy_selected is not None]
@@ -145,7 +145,7 @@ def figures(logs: Sequence[RoundLog], target: float) -> Figures:
 def finished_run(
     config: Config, logs: Sequence[RoundLog], *, run: str = "", target: float = 0.9
 ) -> FinishedRun:
-    """The row of a run; `target` is the accuracy whose cost it gives."""
+    """Row of `results.csv` of a run; `target` is the accuracy whose cost it gives."""
     given = {name: getattr(config, name) for name in field_infos(Config)} | {
         "data": Path(config.data).stem,
         "weights": Path(config.weights).name if config.weights else "",

@@ -1,4 +1,4 @@
-"""Fine-tuning over a simulated cell: one round from the channel to the accuracy, top to bottom."""
+"""Training loop of fine-tuning over a simulated cell: rounds, evaluation, checkpoints."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from .checkpoint import RoundLog, save_checkpoint
 from .client import in_batches
 from .client_pool import ClientPool, local_clients
 from .config import Config
+from .device import autocast
 from .run import Run, prepare, restore
 from .uplink import plan_uplink, token_bytes
 
@@ -26,11 +27,11 @@ CHECKPOINT = "checkpoint.safetensors"
 
 
 class TrainingError(StsfloraError, RuntimeError):
-    """Training cannot go on; everything up to the last round is kept."""
+    """Training diverged; the checkpoint keeps all rounds before."""
 
 
 def one_round(run: Run, cell_round: Round, clients: ClientPool) -> RoundLog:
-    """One round: who is there, what their tokens are worth, who sends what, the server's step, the test.
+    """One round: offers, resource allocation, uploads, training step, evaluation.
 
     Raises:
         FloatingPointError: a loss is not finite; no log is made, and the checkpoint holds the round before.
@@ -101,7 +102,7 @@ def evaluate(run: Run, tokens: int | None = None) -> float:
             set_state(context.model, state)
         right = 0
         for index in in_batches(len(run.test)):
-            with context.autocast():
+            with autocast(context.device):
                 if run.test_tokens is None:
                     logits = context.model(run.test.normalised(index).to(context.device))
                 else:
@@ -165,7 +166,7 @@ def finetune(
                 f"Lower the learning rate; {cell_round.index} rounds are kept in {file}",
             ) from error
         run.logs.append(log)
-        save_checkpoint(file, config, run.logs, run.scheme.tensors())
+        save_checkpoint(file, config, run.logs, run.scheme.states())
         on_round(log)
     for number, state in enumerate(run.scheme.tested_states()):
         if state is not None:

@@ -1,11 +1,10 @@
-"""Training steps on one client's part of a batch, and what they share: model, batches, wireless link."""
+"""Training steps of all schemes: forward and backward passes, optimiser steps, wireless link, batches."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from peft import PeftModel
@@ -16,6 +15,8 @@ from ...models.data import Images
 from ...models.vit.adapter import State, trainable
 from ...models.vit.split import Split
 from ...models.vit.tokens import Selected
+from .client_tokens import payload_dtype
+from .config import Config
 from .device import autocast
 
 
@@ -34,39 +35,40 @@ class Link:
     down_bytes: int = 0
 
     def up(self, tensor: Tensor) -> Tensor:
-        """What arrives at the server, cut from the client's graph."""
+        """Upload a tensor: what arrives at the server, detached from the client's graph."""
         sent = tensor.detach().to(self.dtype)
         self.up_bytes += sent.nbytes
         return sent.to(tensor.dtype)
 
     def down(self, tensor: Tensor) -> Tensor:
-        """What arrives at the client."""
+        """Download a tensor: what arrives at the client, detached."""
         sent = tensor.detach().to(self.dtype)
         self.down_bytes += sent.nbytes
         return sent.to(tensor.dtype)
 
     def up_all(self, state: State) -> State:
-        """A state sent up."""
+        """Upload a state."""
         return {name: self.up(value) for name, value in state.items()}
 
     def down_all(self, state: State) -> State:
-        """A state sent down."""
+        """Download a state."""
         return {name: self.down(value) for name, value in state.items()}
 
 
 @dataclass(eq=False)
-class ClientBatch(ABC):
-    """One client's part of a round.
+class ClientBatch:
+    """Batch of one client in a round.
 
     Attributes:
         client: its id.
+        labels: (b,).
     """
 
     client: int
+    labels: Tensor
 
-    @abstractmethod
     def __len__(self) -> int:
-        """Samples."""
+        return len(self.labels)
 
     def parts(self, steps: int) -> Iterator[Tensor]:
         """Positions within the batch for each step; with fewer samples than steps some repeat."""
@@ -76,9 +78,12 @@ class ClientBatch(ABC):
             yield torch.arange(start, max(start + 1, (step + 1) * count // steps))
 
 
+Batch = TypeVar("Batch", bound=ClientBatch)
+
+
 @dataclass(eq=False)
 class ImageBatch(ClientBatch):
-    """The batch of a client that trains.
+    """Batch of a client that trains: image indices.
 
     Attributes:
         index: (b,) its images of this round.
@@ -86,38 +91,28 @@ class ImageBatch(ClientBatch):
 
     index: Tensor
 
-    def __len__(self) -> int:
-        return len(self.index)
-
 
 @dataclass(eq=False)
 class TokenBatch(ClientBatch):
-    """The batch of a client that only runs forward, as it arrived at the server.
+    """Batch of a client that only runs forward: tokens and labels as they arrived at the server.
 
     Attributes:
         arrived: tokens of b images.
-        labels: (b,) that came with them.
     """
 
     arrived: Selected
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 @dataclass(eq=False)
 class TrainingContext:
-    """What all schemes work with.
+    """Model, images, link and learning rates of a run, shared by all schemes.
 
     Attributes:
         model: ViT with adapters on the scheme's side; head trainable.
         halves: the same model, split.
         images: to train on.
         device: of the model.
-        learning_rate: of AdamW on adapters.
-        head_learning_rate: of AdamW on heads.
-        local_steps: parts of a batch.
+        config: settings.
         link: between clients and server.
     """
 
@@ -125,44 +120,57 @@ class TrainingContext:
     halves: Split
     images: Images
     device: torch.device
-    learning_rate: float
-    head_learning_rate: float
-    local_steps: int
-    link: Link = field(default_factory=Link)
+    config: Config
+    link: Link = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.link = Link(payload_dtype(self.config))
 
     def optimiser(self, module: nn.Module) -> torch.optim.Optimizer:
         """A fresh AdamW over a module's trainable parameters."""
+        adapter_rate = self.config.learning_rate
+        head_rate = self.config.head_learning_rate or adapter_rate
         groups: dict[float, list[nn.Parameter]] = {}
         for name, parameter in trainable(module).items():
-            rate = self.learning_rate if "lora_" in name else self.head_learning_rate
+            rate = adapter_rate if "lora_" in name else head_rate
             groups.setdefault(rate, []).append(parameter)
         return torch.optim.AdamW([{"params": group, "lr": rate} for rate, group in groups.items()])
 
-    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Images and labels on the device."""
-        return self.images.normalised(index).to(self.device), self.images.labels[index].to(self.device)
-
-    def autocast(self) -> AbstractContextManager[None]:
-        """Mixed precision on a GPU, none on a CPU."""
-        return autocast(self.device)
+    def batch(self, batch: ImageBatch, part: Tensor) -> tuple[Tensor, Tensor]:
+        """Images and labels of a part of a batch, on the device."""
+        images = self.images.normalised(batch.index[part])
+        return images.to(self.device), batch.labels[part].to(self.device)
 
 
-def loss_of(logits: Tensor, labels: Tensor, client: int) -> Tensor:
-    """Cross-entropy. Raises FloatingPointError before a loss that is not finite can reach a parameter."""
+def backward(logits: Tensor, labels: Tensor, client: int, share: float) -> float:
+    """Cross-entropy of a client's samples; its gradients times `share` are added up.
+
+    Raises:
+        FloatingPointError: it is not finite; no gradient has reached a parameter.
+    """
     loss = cross_entropy(logits.float(), labels)
     if not bool(torch.isfinite(loss)):
         raise FloatingPointError(f"loss {float(loss.detach())} on client {client}")
-    return loss
+    torch.autograd.backward(loss * share)
+    return float(loss.detach())
 
 
 def gradient(tensor: Tensor) -> Tensor:
-    """What a backward pass left at a tensor. Raises RuntimeError if none has reached it."""
+    """Gradient of a tensor after a backward pass. Raises RuntimeError if none has reached it."""
     if tensor.grad is None:
         raise RuntimeError("no backward pass has reached this tensor")
     return tensor.grad
 
 
-def split_step(context: TrainingContext, batch: ImageBatch, part: Tensor, share: float = 1.0) -> float:
+def whole_step(context: TrainingContext, batch: ImageBatch, part: Tensor, share: float) -> float:
+    """Forward and backward through the whole model; arguments as of `split_step`."""
+    images, labels = context.batch(batch, part)
+    with autocast(context.device):
+        logits = context.model(images)
+    return backward(logits, labels, batch.client, share)
+
+
+def split_step(context: TrainingContext, batch: ImageBatch, part: Tensor, share: float) -> float:
     """Forward and backward through both halves; gradients are added up, nothing else changes.
 
     Args:
@@ -170,36 +178,52 @@ def split_step(context: TrainingContext, batch: ImageBatch, part: Tensor, share:
         batch: of one client.
         part: positions within it.
         share: factor on the loss, for averages over clients.
+
+    Returns:
+        The loss, without the factor.
     """
-    images, labels = context.batch(batch.index[part])
-    with context.autocast():
+    images, labels = context.batch(batch, part)
+    with autocast(context.device):
         h = context.halves.client(images)
         h_server = context.link.up(h).requires_grad_()
-        loss = loss_of(context.halves.server(h_server), labels, batch.client)
-    torch.autograd.backward(loss * share)
+        logits = context.halves.server(h_server)
+    loss = backward(logits, labels, batch.client, share)
     h.backward(context.link.down(gradient(h_server)))
-    return float(loss.detach())
+    return loss
 
 
 def server_step(context: TrainingContext, batch: TokenBatch, part: Tensor, share: float) -> float:
-    """Forward and backward through the server half on tokens that arrived; gradients are added up."""
-    tokens, valid = batch.arrived.tokens[part], batch.arrived.valid[part]
-    with context.autocast():
-        loss = loss_of(context.halves.server(tokens, valid), batch.labels[part], batch.client)
-    torch.autograd.backward(loss * share)
-    return float(loss.detach())
+    """Forward and backward through the server half on tokens that arrived; arguments as of `split_step`."""
+    sent = (batch.arrived.tokens, batch.arrived.valid, batch.labels)
+    tokens, valid, labels = (tensor[part].to(context.device) for tensor in sent)
+    with autocast(context.device):
+        logits = context.halves.server(tokens, valid)
+    return backward(logits, labels, batch.client, share)
 
 
-def whole_steps(context: TrainingContext, batch: ImageBatch) -> float:
-    """A client's optimiser steps on the whole model, from its present state; mean loss."""
-    optimiser = context.optimiser(context.model)
-    total = 0.0
-    for part in batch.parts(context.local_steps):
-        images, labels = context.batch(batch.index[part])
-        with context.autocast():
-            loss = loss_of(context.model(images), labels, batch.client)
+def optimise(
+    context: TrainingContext,
+    optimiser: torch.optim.Optimizer,
+    batches: Sequence[Batch],
+    client_step: Callable[[Batch, Tensor, float], float],
+) -> list[float]:
+    """Take `local_steps` optimiser steps, one per part of the batches; the clients' losses in each.
+
+    Args:
+        context: says how many steps.
+        optimiser: of the parameters that move by the mean over clients.
+        batches: of the clients, which take each step together.
+        client_step: adds up the gradients of a client's part, weighted by a share, and returns its loss.
+    """
+    losses = list[float]()
+    for parts in zip(*(batch.parts(context.config.local_steps) for batch in batches), strict=True):
         optimiser.zero_grad()
-        torch.autograd.backward(loss)
+        losses += map(client_step, batches, parts, shares(batches))
         optimiser.step()
-        total += float(loss.detach())
-    return total / context.local_steps
+    return losses
+
+
+def shares(batches: Sequence[ClientBatch]) -> list[float]:
+    """Each client's share of the samples."""
+    total = sum(map(len, batches))
+    return [len(batch) / total for batch in batches]

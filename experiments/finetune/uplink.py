@@ -1,11 +1,10 @@
-"""The uplink of a fine-tuning round: its `Problem` from offers and channels, and its `Plan` by a solver."""
+"""Uplink allocation of a fine-tuning round: `Problem` from offers and channels, `Plan` by a solver."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
@@ -17,7 +16,7 @@ from ...solver import Grant, Plan, Problem, Quality
 from ...solver.allocator.plan_problem import plan_problem
 from ...solver.physics.uplink import payload_bits
 from ...solver.problem import FloatArray
-from ...solver.random_streams import derived_seed
+from ...solver.random_streams import derived_seed, random_stream
 from .client_tokens import Offer
 from .run import Run
 from .training_steps import ClientBatch
@@ -27,7 +26,7 @@ NOTHING: Final = Grant(0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def plan_uplink(run: Run, cell_round: Round, offers: Mapping[int, Offer]) -> tuple[Plan, dict[int, str]]:
-    """Who sends what in a round, and who leaves the cell before it could; offers come ascending.
+    """Allocate the uplink of a round; also says who leaves the cell too early. Offers come ascending.
 
     Simple rules may break a client's energy or deadline; that client is dropped, the others go on.
 
@@ -52,18 +51,15 @@ def plan_uplink(run: Run, cell_round: Round, offers: Mapping[int, Offer]) -> tup
 def staying(
     run: Run, cell_round: Round, offers: Mapping[int, Offer]
 ) -> tuple[dict[int, Offer], dict[int, str]]:
-    """Offers of the clients that stay in the cell longer than their forward pass takes, and who does not."""
+    """Offers of clients that stay in the cell beyond their forward pass, and reasons for the others."""
     left_s = cell_round.standing_s[list(offers)] - client_forward_s(run, offers)
-    stays = dict(zip(offers, (left_s > 0).tolist(), strict=True))
-    gone = "it leaves the cell before it could upload"
-    return (
-        {client: offer for client, offer in offers.items() if stays[client]},
-        {client: gone for client in offers if not stays[client]},
-    )
+    stay = {client: offers[client] for client, time_s in zip(offers, left_s, strict=True) if time_s > 0}
+    gone = [client for client in offers if client not in stay]
+    return stay, dict.fromkeys(gone, "it leaves the cell before it could upload")
 
 
 def round_problem(run: Run, cell_round: Round, offers: Mapping[int, Offer]) -> Problem:
-    """The round's `Problem`, one row per offer.
+    """Build the round's `Problem`, one row per offer.
 
     The importance is eq. 18 on the real tokens of the real batch. Schemes that send everything get
     K_min = N; one that sends its adapter sends one indivisible token.
@@ -93,20 +89,19 @@ def round_problem(run: Run, cell_round: Round, offers: Mapping[int, Offer]) -> P
 
 
 def plan_one_by_one(problem: Problem, ids: Sequence[int], **settings: Any) -> Plan:
-    """Like `plan_problem`, for clients that send one after another, each over the whole bandwidth.
+    """Plan sequential uploads (TDMA): like `plan_problem`, one client after another over all bandwidth.
 
     Their finish times add up; nothing is proved of the whole.
     """
     plans = [plan_problem(problem.subset([row]), [client], **settings) for row, client in enumerate(ids)]
-    clients = [client for plan in plans for client in plan.grants]
-    grants = [grant for plan in plans for grant in plan.grants.values()]
-    finish_s = accumulate(grant.finish_s for grant in grants)
+    grants, finish_s = {}, 0.0
+    for plan in plans:
+        for client, grant in plan.grants.items():
+            finish_s += grant.finish_s
+            grants[client] = grant._replace(finish_s=finish_s)
     return replace(
         plans[0],
-        grants={
-            client: grant._replace(finish_s=end_s)
-            for client, grant, end_s in zip(clients, grants, finish_s, strict=True)
-        },
+        grants=grants,
         dropped=tuple(
             client._replace(position=row) for row, plan in enumerate(plans) for client in plan.dropped
         ),
@@ -118,7 +113,7 @@ def plan_one_by_one(problem: Problem, ids: Sequence[int], **settings: Any) -> Pl
 
 
 def token_bytes(run: Run, batches: Sequence[ClientBatch], plan: Plan) -> int:
-    """S = beta (K + e) in bytes, summed over the clients (paper eq. 4)."""
+    """Payload size S = beta (K + e) in bytes, summed over the clients (paper eq. 4)."""
     config, halves = run.config, run.context.halves
     samples = np.array([len(batch) for batch in batches])
     tokens = np.array([grant.tokens for grant in plan.grants.values()])
@@ -133,7 +128,10 @@ def samples_of(offers: Mapping[int, Offer]) -> FloatArray:
 
 def client_forward_s(run: Run, offers: Mapping[int, Offer]) -> FloatArray:
     """(M,) time of each client's forward pass over its batch, s."""
-    halves, ids = run.context.halves, list(offers)
+    config, halves, ids = run.config, run.context.halves, list(offers)
+    rng = random_stream(f"fine-tuning devices, seed {config.seed}")
+    clock_hz = rng.uniform(1.0e9, 1.5e9, config.clients)
+    cores = rng.integers(4, 7, config.clients).astype(np.float64)
     pixels = run.context.images.size_px // halves.grid[0]
     shape = Architecture(halves.width, halves.patches, pixels, prefix_tokens=halves.prefix_tokens)
-    return forward_s(samples_of(offers) * shape.client_flop(halves.cut), run.cores[ids], run.clock_hz[ids])
+    return forward_s(samples_of(offers) * shape.client_flop(halves.cut), cores[ids], clock_hz[ids])

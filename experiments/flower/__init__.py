@@ -1,1 +1,1 @@
-"""ST-SFLora on Flower: the same rounds as in one process, with clients at the far end of a network."""
+"""ST-SFLora on Flower: federated rounds with clients on a network."""

@@ -1,4 +1,4 @@
-"""Keys for a trial on one machine: a certificate authority, the server's certificate, one key pair per node.
+"""TLS certificates and node keys for a trial on one machine.
 
 A deployment brings its own; see Flower's documentation on TLS and on authenticated SuperNodes.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -19,81 +18,52 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 VALID: Final = datetime.timedelta(days=7)
+AUTHORITY: Final = "authority.pem"
+CERTIFICATE: Final = "server.pem"
+KEY: Final = "server.key"
+ISSUER: Final = "stsflora loopback authority"
 
 
-@dataclass(frozen=True)
-class ServerFiles:
-    """PEM files of the authority's certificate, the server's certificate and the server's key."""
+def make_server_files(folder: Path) -> None:
+    """Write `AUTHORITY`, and `CERTIFICATE` with its `KEY` for 127.0.0.1 and localhost.
 
-    authority: Path
-    certificate: Path
-    key: Path
-
-
-def make_server_files(folder: Path) -> ServerFiles:
-    """A fresh authority, whose key is not kept, and a certificate from it for 127.0.0.1 and localhost."""
+    The authority is a fresh one, whose own key is not kept.
+    """
     authority_key, server_key = (ec.generate_private_key(ec.SECP384R1()) for _ in range(2))
-    authority_name = _name("stsflora loopback authority")
-    authority = (
-        _builder(authority_name, authority_name, authority_key.public_key(), authority_key.public_key())
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(signs_certificates=True), critical=True)
-        .sign(authority_key, SHA256())
-    )
     places = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    certificate = (
-        _builder(_name("localhost"), authority_name, server_key.public_key(), authority_key.public_key())
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.SubjectAlternativeName(places), critical=False)
-        .sign(authority_key, SHA256())
+    authority = _builder(ISSUER, authority_key, authority_key, is_authority=True)
+    server = _builder("localhost", server_key, authority_key, is_authority=False).add_extension(
+        x509.SubjectAlternativeName(places), critical=False
     )
+    for name, builder in ((AUTHORITY, authority), (CERTIFICATE, server)):
+        _write(folder / name, builder.sign(authority_key, SHA256()).public_bytes(Encoding.PEM))
     key = server_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return ServerFiles(
-        _write(folder / "authority.pem", authority.public_bytes(Encoding.PEM)),
-        _write(folder / "server.pem", certificate.public_bytes(Encoding.PEM)),
-        _write(folder / "server.key", key),
-    )
+    _write(folder / KEY, key)
 
 
 def make_node_key(folder: Path, name: str) -> tuple[Path, Path]:
-    """A node's private and public key in OpenSSH's format, as Flower wants them."""
+    """Write a node's private and public key in OpenSSH's format, as Flower wants them; their files."""
     key = ec.generate_private_key(ec.SECP384R1())
-    return (
-        _write(folder / name, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())),
-        _write(folder / f"{name}.pub", key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)),
-    )
+    private, public = folder / name, folder / f"{name}.pub"
+    _write(private, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+    _write(public, key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH))
+    return private, public
 
 
 def _builder(
-    subject: x509.Name,
-    issuer: x509.Name,
-    key: ec.EllipticCurvePublicKey,
-    issuer_key: ec.EllipticCurvePublicKey,
+    subject: str,
+    key: ec.EllipticCurvePrivateKey,
+    authority_key: ec.EllipticCurvePrivateKey,
+    *,
+    is_authority: bool,
 ) -> x509.CertificateBuilder:
+    """A certificate of the authority, to be signed: of its own key, or of a server's."""
     now = datetime.datetime.now(datetime.UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + VALID)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), critical=False)
-    )
-
-
-def _name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
+    public, issuer = key.public_key(), authority_key.public_key()
+    usage = x509.KeyUsage(
+        digital_signature=not is_authority,
+        key_cert_sign=is_authority,
+        crl_sign=is_authority,
         content_commitment=False,
         key_encipherment=False,
         data_encipherment=False,
@@ -101,9 +71,26 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
+    constraints = x509.BasicConstraints(ca=is_authority, path_length=0 if is_authority else None)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(_name(subject))
+        .issuer_name(_name(ISSUER))
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(minutes=5))
+        .not_valid_after(now + VALID)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer), critical=False)
+        .add_extension(constraints, critical=True)
+        .add_extension(usage, critical=True)
+    )
 
 
-def _write(file: Path, data: bytes) -> Path:
+def _name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def _write(file: Path, data: bytes) -> None:
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
         stream.write(data)
-    return file

@@ -1,4 +1,4 @@
-"""The Flower client: answers with its offer, then with the tokens that it was granted.
+"""Flower ClientApp: answers with its offer, then with the tokens that it was granted.
 
 Each message may run in a process of its own. What the frozen half gave is therefore kept in the node's state
 between the two, so that it runs once a round; a node that was restarted in between runs it again.
@@ -29,7 +29,7 @@ app = ClientApp()
 
 @app.query("offer")
 def offer(message: Message, context: Context) -> Message:
-    """What this client's batch of the round is worth."""
+    """Reply with this client's offer for the round."""
     settings = read_settings(context.run_config)
     client = client_number(context, settings.config)
     index = messages.read_round(message.content, settings.config)
@@ -40,7 +40,7 @@ def offer(message: Message, context: Context) -> Message:
 
 @app.train("upload")
 def upload(message: Message, context: Context) -> Message:
-    """The granted tokens and their labels."""
+    """Reply with the granted tokens and their labels."""
     settings = read_settings(context.run_config)
     client = client_number(context, settings.config)
     index, grant = messages.read_grant(message.content, settings.config)
@@ -50,7 +50,7 @@ def upload(message: Message, context: Context) -> Message:
 
 
 def client_number(context: Context, config: Config) -> int:
-    """Which client of the cell this node is. Raises OptionError."""
+    """Client number of this node, from its configuration. Raises OptionError."""
     number, count = (context.node_config.get(name) for name in ("partition-id", "num-partitions"))
     if type(number) is not int or not 0 <= number < config.clients or count != config.clients:
         raise OptionError(
@@ -63,19 +63,19 @@ def client_number(context: Context, config: Config) -> int:
 
 
 def run_half(settings: Settings, client: int, index: int) -> tuple[ClientTokens, Tensor]:
-    """Tokens and labels of a client's batch, fresh from the frozen half."""
+    """Tokens and labels of a client's batch by a forward pass of the frozen half."""
     return _clients(json.dumps(settings.config.as_dict()), settings.device).batch(client, index)
 
 
 def keep(state: RecordDict, index: int, tokens: ClientTokens, labels: Tensor) -> None:
-    """Keep a batch in the node's state, instead of the one before."""
+    """Store a batch in the node's state, instead of the one before."""
     tensors = {"tokens": tokens.tokens, "scores": tokens.scores, "labels": labels}
     state["batch"] = ArrayRecord({name: Array(tensor.numpy()) for name, tensor in tensors.items()})
     state["kept"] = ConfigRecord({"round": index})
 
 
 def kept(state: RecordDict, index: int) -> tuple[ClientTokens, Tensor] | None:
-    """The batch of that round, if it is kept."""
+    """Stored batch of a round, if there is one."""
     if "kept" not in state or state.config_records["kept"]["round"] != index:
         return None
     batch = state.array_records["batch"]

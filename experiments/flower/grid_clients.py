@@ -1,18 +1,17 @@
-"""The clients as the server sees them: at the far end of Flower's grid, slow, absent or malicious."""
+"""Pool of remote clients on Flower's grid, which may be slow, absent or malicious."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 import httpx
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
-from ...models.vit.tokens import Selected
 from ...solver import Grant
 from ..finetune.client_pool import ClientPool
 from ..finetune.client_tokens import Offer
@@ -23,11 +22,12 @@ from .messages import Format, MessageError
 
 POLL_S: Final = 0.5
 LOG: Final = logging.getLogger("flwr")
+Reply = TypeVar("Reply")
 
 
 @dataclass(eq=False)
 class GridClients(ClientPool):
-    """Nodes of a grid, each of which says in its offer which client it is.
+    """Pool of clients on a Flower grid, whose nodes say in their offers which client they are.
 
     A node that does not answer, fails or sends something malformed is left out of the round by name and asked
     again in the next. When several nodes claim a client, the first keeps it while it is there and answers.
@@ -48,12 +48,12 @@ class GridClients(ClientPool):
 
     @property
     def form(self) -> Format:
-        """What messages have to look like."""
+        """Format that messages must have."""
         halves, classes = self.run.context.halves, self.run.context.images.classes
         return Format(self.run.config, halves.patches, halves.width, halves.prefix_tokens, classes)
 
     def wait(self, timeout_s: float) -> None:
-        """Until there is a node for every client, or the time is over: the rounds go on without some then."""
+        """Wait until every client has a node or the time is over: the rounds go on without some then."""
         end, wanted = time.monotonic() + timeout_s, self.run.config.clients
         while (present := len(list(self.grid.get_node_ids()))) < wanted and time.monotonic() < end:
             time.sleep(POLL_S)
@@ -61,19 +61,17 @@ class GridClients(ClientPool):
 
     def offers(self, index: int, awake: Sequence[int]) -> tuple[dict[int, Offer], dict[int, str]]:
         """Ask the nodes whose clients are awake, and those that have not said yet which client they are."""
-        client_of = {node: client for client, node in self.node_of.items()}
+        client_of, form = {node: client for client, node in self.node_of.items()}, self.form
         present = sorted(self.grid.get_node_ids()) if awake else []
         asked = [node for node in present if node not in client_of or client_of[node] in awake]
         replies, failures = self._exchange(
-            messages.OFFER, {node: messages.pack_round(index) for node in asked}, index
+            messages.OFFER,
+            index,
+            {node: messages.pack_round(index) for node in asked},
+            lambda _, content: messages.read_offer(content, form),
         )
         found: dict[int, Offer] = {}
-        for node, content in replies.items():
-            try:
-                client, offer = messages.read_offer(content, self.form)
-            except MessageError as error:
-                failures[node] = f"refused: {error}"
-                continue
+        for node, (client, offer) in replies.items():
             holder = self.node_of.get(client, node)
             if holder != node and holder in present and holder not in failures:
                 failures[node] = f"refused: it claims to be client {client}, which is node {holder}"
@@ -93,35 +91,33 @@ class GridClients(ClientPool):
 
     def uploads(self, index: int, grants: Mapping[int, Grant]) -> tuple[list[TokenBatch], dict[int, str]]:
         """Send each client what it is granted, and check that it comes."""
-        contents = {
-            self.node_of[client]: messages.pack_grant(index, grant) for client, grant in grants.items()
-        }
-        replies, failures = self._exchange(messages.UPLOAD, contents, index)
-        device, link, batches = self.run.context.device, self.run.context.link, []
-        for client, grant in grants.items():
-            node = self.node_of[client]
-            if node in failures:
-                continue
-            try:
-                cut, labels = messages.read_upload(
-                    replies[node], self.form, self.samples[client], grant.tokens
-                )
-            except MessageError as error:
-                failures[node] = f"refused: {error}"
-                continue
-            link.up_bytes += messages.payload_bytes(replies[node])
-            arrived = Selected(cut.tokens.to(device), cut.valid.to(device))
-            batches.append(TokenBatch(client, arrived, labels.to(device)))
+        form = self.form
+        client_of = {self.node_of[client]: client for client in grants}
+
+        def read(node: int, content: RecordDict) -> TokenBatch:
+            client = client_of[node]
+            cut, labels = messages.read_upload(content, form, self.samples[client], grants[client].tokens)
+            self.run.context.link.up_bytes += messages.payload_bytes(content)
+            return TokenBatch(client, labels, cut)
+
+        contents = {node: messages.pack_grant(index, grants[client]) for node, client in client_of.items()}
+        batches, failures = self._exchange(messages.UPLOAD, index, contents, read)
         self._warn(index, failures)
-        lost = {client: self.node_of[client] for client in grants if self.node_of[client] in failures}
-        return batches, {client: failures[node] for client, node in lost.items()}
+        return (
+            [batches[node] for node in client_of if node in batches],
+            {client: failures[node] for node, client in client_of.items() if node in failures},
+        )
 
     def _exchange(
-        self, kind: str, contents: Mapping[int, RecordDict], index: int
-    ) -> tuple[dict[int, RecordDict], dict[int, str]]:
-        """Contents of the replies by node, and why other nodes gave none."""
+        self,
+        kind: str,
+        index: int,
+        contents: Mapping[int, RecordDict],
+        read: Callable[[int, RecordDict], Reply],
+    ) -> tuple[dict[int, Reply], dict[int, str]]:
+        """Send each node its message; what `read` makes of the replies by node, and why others gave none."""
         waiting: dict[str, int] = {}
-        replies: dict[int, RecordDict] = {}
+        replies: dict[int, Reply] = {}
         failures: dict[int, str] = {}
         for node, content in contents.items():
             message = Message(content, node, kind, ttl=self.reply_timeout_s, group_id=str(index))
@@ -139,8 +135,11 @@ class GridClients(ClientPool):
                 del waiting[number]
                 if isinstance(answer, str):
                     failures[node] = answer
-                else:
-                    replies[node] = answer
+                    continue
+                try:
+                    replies[node] = read(node, answer)
+                except MessageError as error:
+                    failures[node] = f"refused: {error}"
             if waiting and time.monotonic() > end:
                 failures |= dict.fromkeys(waiting.values(), f"no reply within {self.reply_timeout_s:g} s")
                 break

@@ -1,4 +1,4 @@
-"""`python -m stsflora.experiments.flower.loopback`: server and nodes as processes, TLS and keys, one command.
+"""`python -m stsflora.experiments.flower.loopback`: a Flower deployment on this machine, with TLS and keys.
 
 SuperLink, SuperNodes and a run on 127.0.0.1, all ended with the command, with whatever they have started.
 Nodes that end are started again; they reach the SuperLink through relays that count bytes. With `--simulate`
@@ -8,6 +8,7 @@ the nodes are Flower's simulated ones instead, inside the SuperLink and without 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import ssl
@@ -28,7 +29,7 @@ import typer
 from ...solver import OptionError, StsfloraError
 from ..finetune.checkpoint import load_checkpoint
 from ..finetune.train import CHECKPOINT
-from .certificates import ServerFiles, make_node_key, make_server_files
+from .certificates import AUTHORITY, CERTIFICATE, KEY, make_node_key, make_server_files
 from .relay import Relay
 
 APP: Final = Path(__file__).parent
@@ -59,27 +60,25 @@ class Deployment:
     simulated: bool = False
     relays: list[Relay] = field(default_factory=list)
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    _keys: list[Path] = field(default_factory=list)
     _ending: threading.Event = field(default_factory=threading.Event)
     _supervisor: threading.Thread = field(init=False)
-    _files: ServerFiles = field(init=False)
     _port: int = field(init=False)
 
     def __enter__(self) -> Self:
-        self._files, self._port = make_server_files(self.folder), _free_port()
+        make_server_files(self.folder)
+        self._port = _free_port()
         self._supervisor = threading.Thread(target=self._supervise)
         home = self.folder / "flower"
         home.mkdir()
         (home / "config.toml").write_text(
             f'[superlink]\ndefault = "loopback"\n\n[superlink.loopback]\naddress = "127.0.0.1:{self._port}"\n'
-            f'root-certificates = "{self._files.authority}"\n',
+            f'root-certificates = "{self.folder / AUTHORITY}"\n',
             encoding="utf-8",
         )
         try:
             self._start_superlink()
             for node in range(0 if self.simulated else self.nodes):
-                private, public = make_node_key(self.folder, f"node-{node}")
-                self._keys.append(private)
+                _, public = make_node_key(self.folder, f"node-{node}")
                 self._flwr("supernode", "register", str(public), "loopback")
                 self.relays.append(Relay(self._port))
                 self._start_node(node)
@@ -98,18 +97,24 @@ class Deployment:
         for relay in self.relays:
             relay.close()
 
-    def kill_node(self, node: int) -> None:
-        """SIGKILL to a SuperNode and all that it started; it is back when the SuperLink takes it again."""
+    def kill_at_work(self, node: int) -> None:
+        """Wait until a SuperNode has taken a message, and SIGKILL it with all that it started.
+
+        It cannot have answered by then; it is back when the SuperLink takes it again.
+        """
+        log = self.folder / f"node-{node}.log"
+
+        def messages_taken() -> int:
+            return log.read_text(encoding="utf-8", errors="replace").count("Receiving: ")
+
+        before = messages_taken()
+        while messages_taken() == before:
+            time.sleep(POLL_S)
         os.killpg(self._processes[f"node-{node}"].pid, signal.SIGKILL)
 
     def processes(self) -> list[int]:
         """Ids of all processes of the deployment."""
         return [pid for process in self._processes.values() for pid in _with_descendants(process.pid)]
-
-    def messages_received(self, node: int) -> int:
-        """How many messages a node has taken from the SuperLink, by its log."""
-        log = self.folder / f"node-{node}.log"
-        return log.read_text(encoding="utf-8", errors="replace").count("Receiving: ")
 
     def run(self, *settings: str) -> Iterator[str]:
         """Start the app and give the lines of the server's log until the run ends.
@@ -152,8 +157,8 @@ class Deployment:
             f"node-{node}",
             "flower-supernode",
             *("--superlink", f"127.0.0.1:{self.relays[node].port}"),
-            *("--root-certificates", str(self._files.authority)),
-            *("--auth-supernode-private-key", str(self._keys[node])),
+            *("--root-certificates", str(self.folder / AUTHORITY)),
+            *("--auth-supernode-private-key", str(self.folder / f"node-{node}")),
             *("--node-config", f"partition-id={node} num-partitions={self.nodes}"),
             *("--port", str(_free_port())),
         )
@@ -162,14 +167,14 @@ class Deployment:
         self._start(
             "superlink",
             "flower-superlink",
-            *("--ssl-ca-certfile", str(self._files.authority)),
-            *("--ssl-certfile", str(self._files.certificate)),
-            *("--ssl-keyfile", str(self._files.key)),
+            *("--ssl-ca-certfile", str(self.folder / AUTHORITY)),
+            *("--ssl-certfile", str(self.folder / CERTIFICATE)),
+            *("--ssl-keyfile", str(self.folder / KEY)),
             *("--host", "127.0.0.1", "--port", str(self._port)),
             "--simulation" if self.simulated else "--enable-supernode-auth",
             "--disable-runtime-dependency-installation",
         )
-        trusted = ssl.create_default_context(cafile=str(self._files.authority))
+        trusted = ssl.create_default_context(cafile=str(self.folder / AUTHORITY))
         end = time.monotonic() + READY_S
         while True:
             with suppress(httpx.HTTPError):
@@ -252,7 +257,7 @@ def main(
         for line in deployment.run(*settings):
             typer.echo(line)
             if victim is not None and f"round {in_round - 1}: top-1" in line:
-                kill_at_work(deployment, victim)
+                deployment.kill_at_work(victim)
                 typer.echo(f"node {victim} killed")
         up_bytes = sum(relay.up_bytes for relay in deployment.relays)
         down_bytes = sum(relay.down_bytes for relay in deployment.relays)
@@ -267,26 +272,16 @@ def main(
         typer.echo(f"all that crossed the wire in this run: {up_bytes:,} bytes up, {down_bytes:,} bytes down")
 
 
-def kill_at_work(deployment: Deployment, node: int) -> None:
-    """Wait until a node has taken a message, and kill it before it can have answered."""
-    before = deployment.messages_received(node)
-    while deployment.messages_received(node) == before:
-        time.sleep(POLL_S)
-    deployment.kill_node(node)
-
-
 def kill_plan(text: str, nodes: int, rounds: int) -> tuple[int | None, int]:
     """Node and round of "2:1", or None. Raises OptionError."""
     if not text:
         return None, 0
-    node, colon, index = text.partition(":")
-    if not (
-        colon and node.isdecimal() and index.isdecimal() and int(node) < nodes and 0 < int(index) < rounds
-    ):
-        raise OptionError(
-            "--kill", f"{text!r:.40}", f"0 to {nodes - 1}, a colon, 1 to {rounds - 1}", "Write 2:1"
-        )
-    return int(node), int(index)
+    match = re.fullmatch(r"(\d+):(\d+)", text)
+    node, index = map(int, match.groups()) if match else (nodes, rounds)
+    if node >= nodes or not 0 < index < rounds:
+        allowed = f"0 to {nodes - 1}, a colon, 1 to {rounds - 1}"
+        raise OptionError("--kill", f"{text!r:.40}", allowed, "Write 2:1")
+    return node, index
 
 
 def _with_descendants(pid: int) -> list[int]:

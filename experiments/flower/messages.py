@@ -1,4 +1,4 @@
-"""What crosses the network, and what is checked before anything of it is used.
+"""Messages between server and clients on Flower: pack, read, and check before anything is used.
 
 Arrays travel as their bare bytes, little-endian and in C order: no header that could contradict the shape
 that the receiver expects. A receiver knows every name, type and shape beforehand and takes nothing else.
@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from ...models.vit.tokens import Selected, merged_tokens
 from ...solver import Grant, StsfloraError
 from ...solver.tolerances import FEASIBILITY
 from ..finetune.client_tokens import Offer, payload_dtype
-from ..finetune.config import SELECTING, Config
+from ..finetune.config import Config
 
 OFFER: Final = "query.offer"
 UPLOAD: Final = "train.upload"
@@ -33,8 +33,6 @@ LARGEST: Final = 65504.0
 """Largest magnitude of a token's element, float16's: beyond it a layer norm may overflow."""
 IMPORTANCE_TOLERANCE: Final = 1e-3
 
-Number = TypeVar("Number", int, float)
-
 
 class MessageError(StsfloraError, ValueError):
     """A message from the network is malformed; whoever sent it takes no part in the round."""
@@ -42,7 +40,7 @@ class MessageError(StsfloraError, ValueError):
 
 @dataclass(frozen=True)
 class GrantMessage:
-    """What a client hears of its grant: K tokens per image over a bandwidth at a power."""
+    """Grant as a client receives it: K tokens per image over a bandwidth at a power."""
 
     tokens: int
     bandwidth_hz: float
@@ -68,29 +66,27 @@ class Format:
     classes: int
 
     def tokens_sent(self, count: int) -> int:
-        """P + K + E."""
-        merged = merged_tokens(self.config.merge) if self.config.method == SELECTING else 0
-        return self.prefix_tokens + count + merged
+        """Tokens of an image in an upload, P + K + E."""
+        return self.prefix_tokens + count + merged_tokens(self.config.sent_merge)
 
 
 def pack_round(index: int) -> RecordDict:
-    """The server asks for offers."""
+    """Request of the server for offers."""
     return RecordDict({"ask": ConfigRecord({"round": index})})
 
 
 def read_round(content: RecordDict, config: Config) -> int:
     """The round that the server asks for. Raises MessageError."""
-    ask = _records(content, "ask")["ask"]
-    _names(ask, "round")
-    return _number(ask, "round", int, 0, config.rounds - 1)
+    (index,) = _numbers(_records(content, "ask")["ask"], {"round": (int, 0, config.rounds - 1)})
+    return int(index)
 
 
 def pack_offer(client: int, offer: Offer) -> RecordDict:
-    """A client's offer."""
+    """Offer of a client."""
     return RecordDict(
         {
             "offer": ConfigRecord({"client": client, "samples": offer.samples}),
-            "arrays": ArrayRecord({"importance": _bare(offer.importance.astype("<f8"))}),
+            "arrays": ArrayRecord({"importance": _bare(offer.importance, "<f8")}),
         }
     )
 
@@ -103,9 +99,8 @@ def read_offer(content: RecordDict, form: Format) -> tuple[int, Offer]:
     """
     config = form.config
     records = _records(content, "offer", "arrays")
-    _names(records["offer"], "client", "samples")
-    client = _number(records["offer"], "client", int, 0, config.clients - 1)
-    samples = _number(records["offer"], "samples", int, 1, config.batch)
+    ranges = {"client": (int, 0, config.clients - 1), "samples": (int, 1, config.batch)}
+    client, samples = _numbers(records["offer"], ranges)
     _names(records["arrays"], "importance")
     importance = _array(records["arrays"], "importance", "<f8", (form.patches,), (0.0, float(samples)))
     if (np.diff(importance) > 0).any():
@@ -121,33 +116,28 @@ def read_offer(content: RecordDict, form: Format) -> tuple[int, Offer]:
 
 
 def pack_grant(index: int, grant: Grant) -> RecordDict:
-    """The server's grant."""
-    fields = {
-        "round": index,
-        "tokens": grant.tokens,
-        "bandwidth-hz": grant.bandwidth_hz,
-        "power-w": grant.power_w,
-    }
-    return RecordDict({"grant": ConfigRecord(dict(fields))})
+    """Grant of the server."""
+    power = {"bandwidth-hz": grant.bandwidth_hz, "power-w": grant.power_w}
+    return RecordDict({"grant": ConfigRecord({"round": index, "tokens": grant.tokens, **power})})
 
 
 def read_grant(content: RecordDict, config: Config) -> tuple[int, GrantMessage]:
     """Round and grant; that K is at most N is for `select` to say. Raises MessageError."""
     slack = 1 + FEASIBILITY
-    grant = _records(content, "grant")["grant"]
-    _names(grant, "round", "tokens", "bandwidth-hz", "power-w")
-    return _number(grant, "round", int, 0, config.rounds - 1), GrantMessage(
-        _number(grant, "tokens", int, 1, 2**31),
-        _number(grant, "bandwidth-hz", float, math.ulp(0.0), config.bandwidth_hz * slack),
-        _number(grant, "power-w", float, math.ulp(0.0), config.max_power_w * slack),
-    )
+    ranges = {
+        "round": (int, 0, config.rounds - 1),
+        "tokens": (int, 1, 2**31),
+        "bandwidth-hz": (float, math.ulp(0.0), config.bandwidth_hz * slack),
+        "power-w": (float, math.ulp(0.0), config.max_power_w * slack),
+    }
+    index, *grant = _numbers(_records(content, "grant")["grant"], ranges)
+    return index, GrantMessage(*grant)
 
 
 def pack_upload(selected: Selected, labels: Tensor, config: Config) -> RecordDict:
     """A client's tokens in the payload's precision, and the labels that the server trains with."""
-    tokens = selected.tokens.to(payload_dtype(config)).numpy()
-    arrays = {"tokens": _bare(_little(tokens)), "labels": _bare(labels.numpy().astype("<i4"))}
-    return RecordDict({"arrays": ArrayRecord(arrays)})
+    tokens = _bare(selected.tokens.to(payload_dtype(config)).numpy(), _token_type(config))
+    return RecordDict({"arrays": ArrayRecord({"tokens": tokens, "labels": _bare(labels.numpy(), "<i4")})})
 
 
 def read_upload(content: RecordDict, form: Format, samples: int, count: int) -> tuple[Selected, Tensor]:
@@ -161,8 +151,8 @@ def read_upload(content: RecordDict, form: Format, samples: int, count: int) -> 
     arrays = _records(content, "arrays")["arrays"]
     _names(arrays, "tokens", "labels")
     length = form.tokens_sent(count)
-    kind = f"<f{form.config.bits_per_element // 8}"
-    tokens = _array(arrays, "tokens", kind, (samples, length, form.width), (-LARGEST, LARGEST))
+    shape = (samples, length, form.width)
+    tokens = _array(arrays, "tokens", _token_type(form.config), shape, (-LARGEST, LARGEST))
     labels = _array(arrays, "labels", "<i4", (samples,), (0, form.classes - 1))
     valid = torch.ones((samples, length), dtype=torch.bool)
     if length > form.prefix_tokens + form.patches:
@@ -175,12 +165,12 @@ def payload_bytes(content: RecordDict) -> int:
     return len(content.array_records["arrays"]["tokens"].data)
 
 
-def _bare(values: NDArray[Any]) -> Array:
-    return Array(values.dtype.str, tuple(values.shape), BARE, values.tobytes())
+def _token_type(config: Config) -> str:
+    return f"<f{config.bits_per_element // 8}"
 
 
-def _little(values: NDArray[Any]) -> NDArray[Any]:
-    return values.astype(values.dtype.newbyteorder("<"), copy=False)
+def _bare(values: NDArray[Any], kind: str) -> Array:
+    return Array(kind, tuple(values.shape), BARE, values.astype(kind).tobytes())
 
 
 def _records(content: RecordDict, *names: str) -> dict[str, Any]:
@@ -200,11 +190,14 @@ def _names(record: Mapping[str, object], *names: str) -> None:
         )
 
 
-def _number(record: Mapping[str, object], name: str, kind: type[Number], low: Number, high: Number) -> Number:
-    value = record[name]
-    if type(value) is not kind or not low <= value <= high:  # NaN is in no range
-        raise MessageError(name, f"{value!r:.40}", f"{kind.__name__} {low} to {high}", "Correct it")
-    return value
+def _numbers(record: Mapping[str, Any], ranges: Mapping[str, tuple[type, float, float]]) -> list[Any]:
+    """The numbers of a record in the order of their ranges, each of that very type, or MessageError."""
+    _names(record, *ranges)
+    for name, (kind, low, high) in ranges.items():
+        if type(record[name]) is not kind or not low <= record[name] <= high:  # NaN is in no range
+            got, allowed = f"{record[name]!r:.40}", f"{kind.__name__} {low} to {high}"
+            raise MessageError(name, got, allowed, "Correct it")
+    return [record[name] for name in ranges]
 
 
 def _array(

@@ -1,4 +1,4 @@
-"""A TCP relay that counts bytes: what really crosses the wire, TLS, HTTP and heartbeats included."""
+"""TCP relay that counts bytes on the wire, TLS, HTTP and heartbeats included."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Relay:
 
     @property
     def port(self) -> int:
-        """Where to connect."""
+        """Port to connect to."""
         return int(self._listener.getsockname()[1])
 
     def close(self) -> None:

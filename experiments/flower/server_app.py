@@ -1,4 +1,4 @@
-"""The Flower server: the rounds of `experiments/finetune/train.py` over the nodes of a grid."""
+"""Flower ServerApp: the rounds of `experiments/finetune/train.py` over the nodes of a grid."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def main(grid: Grid, context: Context) -> None:
 
 
 def report(log: RoundLog) -> None:
-    """One line per round."""
+    """Log one line per round."""
     LOG.info(
         "round %d: top-1 %s, clients %s, K %s, %d bytes of tokens (formula %d), left out %s",
         log.index,

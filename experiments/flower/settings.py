@@ -1,4 +1,4 @@
-"""What a run is told: Flower's flat run configuration, made from `Config` and checked into one."""
+"""Run configuration on Flower: flat settings made from `Config`, and checked back into one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FORWARD_ONLY: Final = (SELECTING, "st-sflora-full")
 
 @dataclass(frozen=True)
 class Settings:
-    """A run's settings on Flower.
+    """Settings of a run on Flower.
 
     Attributes:
         config: of the run itself, the same as in one process.
@@ -45,7 +45,7 @@ class Settings:
 
 
 def run_configuration(config: Config) -> dict[str, Any]:
-    """A run as Flower hands it out, with the server's defaults; 0 or "" stands for none.
+    """Flower's run configuration of a `Config`, with the server's defaults; 0 or "" stands for none.
 
     The solver's options come with its name, as in "minlp:engine=highs".
     """

@@ -12,6 +12,8 @@ from ..field_info import FieldInfo
 from ..finetune.config import DEVICES, METHODS, PARTITIONS
 
 TARGETS: Final = ("table1", "table2", "fig6", "fig8a", "fig8b", "fig8c", "fig9", "fig10")
+"""Tables and figures of the paper by name; `targets.py` has what makes each, in this order."""
+
 DATASETS: Final = {"imagenet100": "ImageNet100", "flowers102": "Flowers-102", "cub200": "CUB-200"}
 BACKBONES: Final = {
     name: f"{name}_patch16_224" for name in ("vit_tiny", "vit_small", "vit_base", "vit_large")

@@ -17,7 +17,7 @@ from .figure9 import figure9
 from .figure10 import DIGIT_COUNTS, PHOTO_COUNTS, accuracy_configs, figure10
 from .figures import Attention, drawn_attention
 from .report import Report
-from .settings import BACKBONES, DATASETS, ReproductionSettings
+from .settings import BACKBONES, DATASETS, TARGETS, ReproductionSettings
 from .table1 import CUT, ROUNDS, TRAINING, Table1Cell, table1
 from .table2 import measured_memory, table2
 
@@ -46,7 +46,7 @@ def reproduce(target: str, settings: ReproductionSettings, train: Train) -> Repo
         raise UnknownNameError(
             "reproduce", f"target {target!r:.40}", f"{', '.join(TARGETS)}, all", "Choose one"
         )
-    return TARGETS[target](settings, train)
+    return MAKERS[target](settings, train)
 
 
 def _amount(settings: ReproductionSettings, quick: int, full: int) -> int:
@@ -144,13 +144,20 @@ def _figure10(settings: ReproductionSettings, train: Train) -> Report:
     return figure10([*runs, *_trained(train, configs)])
 
 
-TARGETS: Final[Mapping[str, Callable[[ReproductionSettings, Train], Report]]] = {
-    "table1": _table1,
-    "table2": _table2,
-    "fig6": lambda s, _: figure6(_attention(s, (1, 4, 8, 12)), _amount(s, 2, 20), _amount(s, 6, 1)),
-    "fig8a": lambda s, _: figure8a(_attention(s), _amount(s, 4, 20)),
-    "fig8b": lambda s, _: figure8b(_attention(s), _amount(s, 4, 20)),
-    "fig8c": lambda s, _: figure8c(_attention(s), _amount(s, 3, 20), _amount(s, 5, 9)),
-    "fig9": lambda s, _: figure9(_pictures(s, _amount(s, 32, 256)), CUT),
-    "fig10": _figure10,
-}
+MAKERS: Final[Mapping[str, Callable[[ReproductionSettings, Train], Report]]] = dict(
+    zip(
+        TARGETS,
+        (
+            _table1,
+            _table2,
+            lambda s, _: figure6(_attention(s, (1, 4, 8, 12)), _amount(s, 2, 20), _amount(s, 6, 1)),
+            lambda s, _: figure8a(_attention(s), _amount(s, 4, 20)),
+            lambda s, _: figure8b(_attention(s), _amount(s, 4, 20)),
+            lambda s, _: figure8c(_attention(s), _amount(s, 3, 20), _amount(s, 5, 9)),
+            lambda s, _: figure9(_pictures(s, _amount(s, 32, 256)), CUT),
+            _figure10,
+        ),
+        strict=True,
+    )
+)
+"""What makes each table and figure, in the order of `TARGETS`."""

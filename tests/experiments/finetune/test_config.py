@@ -60,11 +60,6 @@ def test_every_setting_is_a_column_of_the_results():
     assert set(field_infos(Config)) < {entry.name for entry in fields(FinishedRun)}
 
 
-def test_names_of_methods_are_those_of_the_schemes():
-    schemes = pytest.importorskip("stsflora.experiments.finetune.schemes")
-    assert tuple(kind.name for kind in schemes.SCHEMES) == field_infos(Config)["method"].allowed
-
-
 def test_a_solver_as_text_is_that_solver():
     options = {"starts": ["full", "random"], "max_iterations": 3}
     config = Config(solver="alternating", solver_options=options)

@@ -92,7 +92,9 @@ def test_rows_are_taken_from_checkpoints(tmp_path):
     configs = {name: Config(seed=seed, weights=f"/home/{name}") for seed, name in enumerate(("one", "two"))}
     for name, config in configs.items():
         (tmp_path / name).mkdir()
-        save_checkpoint(tmp_path / name / "checkpoint.safetensors", config, LOGS, {"x": torch.zeros(2)})
+        save_checkpoint(
+            tmp_path / name / "checkpoint.safetensors", config, LOGS, {"model": {"x": torch.zeros(2)}}
+        )
     rows = from_folders(tmp_path)
     assert rows == [finished_run(config, LOGS, run=name) for name, config in configs.items()]
     assert [row.weights for row in rows] == ["one", "two"]

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from stsflora.experiments.cli.main import main
 from stsflora.experiments.finetune import schemes, train, training_steps
-from stsflora.experiments.finetune.checkpoint import load_checkpoint
+from stsflora.experiments.finetune.checkpoint import flat, load_checkpoint
 from stsflora.experiments.finetune.client import draw_batch
 from stsflora.experiments.finetune.client_pool import local_clients
 from stsflora.experiments.finetune.config import Config
@@ -56,7 +56,7 @@ def figures(run):
     return [{**asdict(log), "seconds": 0} for log in run.logs]
 
 
-@pytest.mark.parametrize("name", [kind.name for kind in schemes.SCHEMES])
+@pytest.mark.parametrize("name", schemes.SCHEMES)
 def test_interrupted_and_resumed_is_the_same_bit_for_bit(name, tmp_path, cache):
     config = replace(QUICK, method=name)
     straight = finetune(config, tmp_path / "straight", cache=cache)
@@ -69,7 +69,7 @@ def test_interrupted_and_resumed_is_the_same_bit_for_bit(name, tmp_path, cache):
         finetune(config, tmp_path / "torn", cache=cache, on_round=interrupt)
     resumed = finetune(config, tmp_path / "torn", cache=cache)
     assert figures(resumed) == figures(straight)
-    ours, theirs = resumed.scheme.tensors(), straight.scheme.tensors()
+    ours, theirs = flat(resumed.scheme.states()), flat(straight.scheme.states())
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
@@ -188,16 +188,16 @@ def test_a_solver_that_finds_nothing_says_why(tmp_path, cache):
 
 def test_a_loss_that_is_not_finite_keeps_all_earlier_rounds(tmp_path, cache, monkeypatch):
     config = replace(QUICK, method="sflora")
-    original = training_steps.loss_of
+    original = training_steps.backward
     calls = iter(range(10_000))
     first = finetune(replace(config, rounds=1), tmp_path / "one", cache=cache)
     in_a_round = 2 * len(first.logs[0].clients)
 
-    def explodes(logits, labels, client):
-        return original(logits * (torch.nan if next(calls) >= in_a_round else 1.0), labels, client)
+    def explodes(logits, *others):
+        return original(logits * (torch.nan if next(calls) >= in_a_round else 1.0), *others)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training_steps, "loss_of", explodes)
+        patch.setattr(training_steps, "backward", explodes)
         with pytest.raises(TrainingError) as caught:
             finetune(config, tmp_path / "run", cache=cache)
     assert "loss nan on client" in str(caught.value)

@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from stsflora.experiments.finetune import train
+from stsflora.experiments.finetune.checkpoint import flat
 from stsflora.experiments.finetune.client_tokens import ClientTokens
 from stsflora.experiments.finetune.config import Config, cache_folder
 from stsflora.experiments.finetune.train import finetune
@@ -169,7 +170,7 @@ def test_the_server_goes_on_from_its_checkpoint(tmp_path, cache):
         over(MemoryGrid(QUICK), QUICK, tmp_path / "torn", cache, on_round=interrupt)
     resumed, _ = over(MemoryGrid(QUICK), QUICK, tmp_path / "torn", cache)
     assert figures(resumed, "seconds") == figures(straight, "seconds")
-    ours, theirs = resumed.scheme.tensors(), straight.scheme.tensors()
+    ours, theirs = flat(resumed.scheme.states()), flat(straight.scheme.states())
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
@@ -199,8 +200,8 @@ def awake_in_all_rounds(monkeypatch):
     simulate = train.simulate
 
     def everybody(*arguments, **options):
-        for air in simulate(*arguments, **options):
-            yield replace(air, active=np.ones(len(air.gain), bool))
+        for cell_round in simulate(*arguments, **options):
+            yield replace(cell_round, active=np.ones(len(cell_round.gain), bool))
 
     monkeypatch.setattr(train, "simulate", everybody)
 
@@ -233,7 +234,7 @@ def test_a_round_without_a_client_trains_as_if_it_had_not_been_there(tmp_path, c
     config = replace(QUICK, rounds=2, solver="fixed", solver_options={"tokens": 12})
     lost, _ = over(MemoryGrid(config, silent_in_round_1(messages.UPLOAD)), config, tmp_path / "lost", cache)
     never, _ = over(MemoryGrid(config, silent_in_round_1(messages.OFFER)), config, tmp_path / "never", cache)
-    ours, theirs = lost.scheme.tensors(), never.scheme.tensors()
+    ours, theirs = flat(lost.scheme.states()), flat(never.scheme.states())
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert lost.logs[1].ste < never.logs[1].ste  # its share of the band stayed unused
 

@@ -22,7 +22,13 @@ from stsflora.experiments.finetune.checkpoint import load_checkpoint
 from stsflora.experiments.finetune.config import cache_folder
 from stsflora.experiments.finetune.train import CHECKPOINT, finetune
 from stsflora.experiments.flower import loopback
-from stsflora.experiments.flower.certificates import make_node_key, make_server_files
+from stsflora.experiments.flower.certificates import (
+    AUTHORITY,
+    CERTIFICATE,
+    KEY,
+    make_node_key,
+    make_server_files,
+)
 from stsflora.experiments.flower.loopback import Deployment
 from stsflora.experiments.flower.relay import Relay
 from stsflora.solver import OptionError
@@ -52,14 +58,15 @@ def serve(answer, context=None):
 
 
 def test_the_servers_certificate_is_trusted_through_its_authority_alone(tmp_path):
-    files = make_server_files(tmp_path)
-    (tmp_path / "other").mkdir()
-    other = make_server_files(tmp_path / "other")
+    other = tmp_path / "other"
+    other.mkdir()
+    for folder in (tmp_path, other):
+        make_server_files(folder)
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(files.certificate, files.key)
+    server.load_cert_chain(tmp_path / CERTIFICATE, tmp_path / KEY)
     with serve(bytes.upper, server) as listener:
         address = listener.getsockname()
-        strict = ssl.create_default_context(cafile=str(files.authority))
+        strict = ssl.create_default_context(cafile=str(tmp_path / AUTHORITY))
         strict.verify_flags |= ssl.VERIFY_X509_STRICT
         for name in ("127.0.0.1", "localhost"):
             with strict.wrap_socket(socket.create_connection(address), server_hostname=name) as tls:
@@ -67,7 +74,7 @@ def test_the_servers_certificate_is_trusted_through_its_authority_alone(tmp_path
                 assert tls.recv(5) == b"HELLO"
         with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
             strict.wrap_socket(socket.create_connection(address), server_hostname="example.org")
-        stranger = ssl.create_default_context(cafile=str(other.authority))
+        stranger = ssl.create_default_context(cafile=str(other / AUTHORITY))
         with pytest.raises(ssl.SSLCertVerificationError):
             stranger.wrap_socket(socket.create_connection(address), server_hostname="localhost")
 
@@ -135,7 +142,7 @@ def test_processes_with_tls_and_keys_lose_a_killed_node_for_a_while_only(tmp_pat
         stranger = a_node_with_an_unknown_key(deployment)
         for line in deployment.run(*settings):
             if "round 0: top-1" in line:
-                loopback.kill_at_work(deployment, 1)
+                deployment.kill_at_work(1)
         assert stranger.wait(1) != 0
         processes = deployment.processes()
         up_bytes = sum(relay.up_bytes for relay in deployment.relays)
@@ -154,7 +161,7 @@ def a_node_with_an_unknown_key(deployment):
     deployment._start(
         "stranger",
         "flower-supernode",
-        *("--superlink", address, "--root-certificates", str(deployment.folder / "authority.pem")),
+        *("--superlink", address, "--root-certificates", str(deployment.folder / AUTHORITY)),
         *("--auth-supernode-private-key", str(private), "--port", "0"),
     )
     return deployment._processes["stranger"]

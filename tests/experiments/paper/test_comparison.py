@@ -18,7 +18,7 @@ from stsflora.experiments.paper.comparison import (
     paper_values,
     statement_table,
 )
-from stsflora.experiments.paper.targets import TARGETS
+from stsflora.experiments.paper.settings import TARGETS
 from stsflora.solver import FileFormatError
 
 

@@ -19,8 +19,7 @@ import torch
 from safetensors.torch import save_file
 
 from stsflora.experiments.cli.main import main
-from stsflora.experiments.paper.settings import ReproductionSettings
-from stsflora.experiments.paper.targets import TARGETS
+from stsflora.experiments.paper.settings import TARGETS, ReproductionSettings
 from stsflora.experiments.paper.targets import reproduce as make
 from stsflora.models.vit.backbone import DIGITS_VIT_FILE, small_vit
 

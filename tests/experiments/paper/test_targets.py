@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
-from stsflora.experiments.paper import settings
-from stsflora.experiments.paper.settings import DATA_VARIABLE, ReproductionSettings
-from stsflora.experiments.paper.targets import TARGETS
+from stsflora.experiments.paper import targets
+from stsflora.experiments.paper.report import Report
+from stsflora.experiments.paper.settings import DATA_VARIABLE, TARGETS, ReproductionSettings
 
 
-def test_every_name_of_a_target_can_be_made() -> None:
-    assert tuple(TARGETS) == settings.TARGETS
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_target_is_made_by_its_own_function(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stub(name: str) -> Callable[..., Report]:
+        return lambda *arguments: Report(name, "", "", figure=Mock())
+
+    for name in TARGETS:
+        monkeypatch.setattr(targets, name.replace("fig", "figure"), stub(name))
+    for helper in ("_attention", "_pictures", "_known_runs", "measured_memory"):
+        monkeypatch.setattr(targets, helper, Mock())
+    assert targets.reproduce(target, ReproductionSettings(), Mock()).target == target
 
 
 def test_without_the_variable_nothing_is_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
