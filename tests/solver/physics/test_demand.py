@@ -146,7 +146,7 @@ def test_no_time_is_left_before_the_overhead() -> None:
 
 @pytest.mark.parametrize("overhead_s", [1e13, 2.0**51, 3e15])
 def test_a_round_next_to_a_huge_overhead_fits(overhead_s: float) -> None:
-    """The slot is a few units in the last place of the round time: bisection ends at what was tried and fits."""
+    """The slot is a few units in the last place of the round time: bisection ends at what fits."""
     problem = replace(small_problem(), overhead_s=overhead_s)
     demand = Demand(problem)
     round_s = demand.least_round_s(problem.min_tokens)
