@@ -32,7 +32,6 @@ from .paper_cell import (
     TOKENS,
     Devices,
     Setting,
-    before_upload_s,
     cell_problem,
     paper_devices,
     selected_clients,
@@ -51,9 +50,7 @@ def paper(setting: Setting) -> Problem:
 
 def round_time(setting: Setting) -> Problem:
     """`paper` with downlink and forward pass in the round time; interior, at 10 to 100 tokens."""
-    devices = paper_devices(setting)
-    before_s = before_upload_s(setting, devices, selected_clients(setting, devices))
-    return _changed(paper(setting), overhead_s=before_s)
+    return cell_problem(setting, whole_time=True)
 
 
 def energy_tight(setting: Setting) -> Problem:
@@ -63,10 +60,10 @@ def energy_tight(setting: Setting) -> Problem:
     in every round; but at least 1.5 times what K_min takes at the fair share by the deadline.
     """
     problem = paper(setting)
-    shortest_s = Demand(_changed(problem, max_energy_j=np.inf)).least_round_s(problem.min_tokens)
+    shortest_s = Demand(replace(problem, max_energy_j=np.inf)).least_round_s(problem.min_tokens)
     share = setting.stream("energy").uniform(0.1, 0.9, setting.clients)
     budget = share * problem.max_power_w * shortest_s
-    return _changed(problem, max_energy_j=np.maximum(budget, 1.5 * _fair_share_energy_j(problem)))
+    return replace(problem, max_energy_j=np.maximum(budget, 1.5 * _fair_share_energy_j(problem)))
 
 
 def deadline_tight(setting: Setting) -> Problem:
@@ -76,14 +73,14 @@ def deadline_tight(setting: Setting) -> Problem:
     tokens always meet them together, the optimum without deadlines would miss most of them.
     """
     problem = cell_problem(setting, steepness=(0.2, 0.6))
-    shortest_s = Demand(_changed(problem, deadline_s=np.inf)).least_round_s(problem.min_tokens)
+    shortest_s = Demand(replace(problem, deadline_s=np.inf)).least_round_s(problem.min_tokens)
     factor = np.exp(setting.stream("deadline").uniform(np.log(1.1), np.log(4.0), setting.clients))
-    return _changed(problem, deadline_s=factor * shortest_s)
+    return replace(problem, deadline_s=factor * shortest_s)
 
 
 def min64(setting: Setting) -> Problem:
     """`paper` with its K_min of 64 (N if there are fewer); at K_min."""
-    return _changed(paper(setting), min_tokens=min(64, setting.tokens))
+    return replace(paper(setting), min_tokens=min(64, setting.tokens))
 
 
 def heterogeneous(setting: Setting) -> Problem:
@@ -103,7 +100,7 @@ def heterogeneous(setting: Setting) -> Problem:
         max_energy_j=rng.uniform(0.2, 2.0, count),
     )
     least = rng.integers(1, max(1, min(setting.tokens, TOKENS) // 4), count, endpoint=True)
-    return _changed(cell_problem(setting, devices, steepness=(0.2, 3.0)), min_tokens=least)
+    return replace(cell_problem(setting, devices, steepness=(0.2, 3.0)), min_tokens=least)
 
 
 def steep(setting: Setting) -> Problem:
@@ -133,7 +130,7 @@ def ties(setting: Setting) -> Problem:
             np.where(position < (tokens + 1) // 2, even, 0.0),
         ]
     )
-    return _changed(
+    return replace(
         problem,
         gain=problem.gain[0],
         deadline_s=problem.deadline_s[0],
@@ -152,10 +149,10 @@ def extreme(setting: Setting) -> Problem:
     exponent = rng.uniform(-16.0, -3.0, setting.clients)
     ends = rng.permutation(setting.clients)[:2]
     exponent[ends] = np.array([-16.0, -3.0])[: len(ends)]
-    problem = _changed(problem, gain=10.0**exponent, deadline_s=np.inf)
+    problem = replace(problem, gain=10.0**exponent, deadline_s=np.inf)
     margin = 1.0 + 10.0 ** rng.uniform(-3.0, 1.0, setting.clients)
     energy = np.maximum(ENERGY_J, margin * _wideband_energy_j(problem))
-    return _changed(problem, max_energy_j=energy, max_power_w=np.maximum(POWER_W, energy))
+    return replace(problem, max_energy_j=energy, max_power_w=np.maximum(POWER_W, energy))
 
 
 def infeasible(setting: Setting) -> Problem:
@@ -165,18 +162,18 @@ def infeasible(setting: Setting) -> Problem:
     the time in which full power spends that energy. 2: deadlines that need twice the bandwidth for all
     together. 3: one client's deadline that needs twice the bandwidth for it alone.
     """
-    problem, way = _changed(paper(setting), deadline_s=np.inf), setting.seed % 4
+    problem, way = replace(paper(setting), deadline_s=np.inf), setting.seed % 4
     client = int(setting.stream("infeasible").integers(setting.clients))
     one = np.arange(setting.clients) == client
     least_j = _wideband_energy_j(problem)
     if way == 0:
-        return _changed(problem, max_energy_j=np.where(one, 0.5 * least_j, problem.max_energy_j))
+        return replace(problem, max_energy_j=np.where(one, 0.5 * least_j, problem.max_energy_j))
     if way == 1:
-        return _changed(problem, deadline_s=np.where(one, 0.5 * least_j / problem.max_power_w, np.inf))
+        return replace(problem, deadline_s=np.where(one, 0.5 * least_j / problem.max_power_w, np.inf))
     concerned = problem if way == 2 else problem.subset([client])
     shortest_s = Demand(concerned).least_round_s(concerned.min_tokens)
     deadline_s = np.where(one | (way == 2), shortest_s, np.inf)
-    return _changed(problem, deadline_s=deadline_s, bandwidth_hz=0.5 * problem.bandwidth_hz)
+    return replace(problem, deadline_s=deadline_s, bandwidth_hz=0.5 * problem.bandwidth_hz)
 
 
 FAMILIES: Final[tuple[Callable[[Setting], Problem], ...]] = (
@@ -230,7 +227,7 @@ def family(name: str, clients: int, seed: int, **overrides: Any) -> Problem:
         if option not in names:
             raise OptionError("family", f"override {option!r}", ", ".join(names), "Correct the name")
     problem = makers[name](_setting("family", clients, seed, overrides.pop("tokens", TOKENS)))
-    return _changed(problem, **overrides) if overrides else problem
+    return replace(problem, **overrides) if overrides else problem
 
 
 def fading_sequence(clients: int, rounds: int, seed: int, correlation: float) -> Iterator[Problem]:
@@ -264,7 +261,7 @@ def _fading_rounds(setting: Setting, rounds: int, correlation: float) -> Iterato
     rng = setting.stream("fading sequence")
     for _ in range(rounds - 1):
         amplitude = gauss_markov_step(amplitude, correlation, rng)
-        problem = _changed(
+        problem = replace(
             problem, gain=np.maximum(average * fading_power(amplitude, CELL.rician_factor), least)
         )
         yield problem
@@ -275,11 +272,6 @@ def _setting(who: str, clients: int, seed: int, tokens: int) -> Setting:
     whole_number(who, "seed", seed, 0)
     whole_number(who, "tokens", tokens, 1)
     return Setting(int(clients), int(seed), int(tokens))
-
-
-def _changed(problem: Problem, **changes: Any) -> Problem:
-    """A copy with other fields; scalars broadcast, as in `Problem`."""
-    return replace(problem, **changes)
 
 
 def _least_nats(problem: Problem) -> FloatArray:

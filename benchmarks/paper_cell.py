@@ -93,22 +93,18 @@ class Devices:
 
 def paper_devices(setting: Setting) -> Devices:
     """Equal devices: 64 images of 768 x 32 bit per token, 0.2 W, 0.8 J."""
-
-    def same(value: float) -> FloatArray:
-        return np.full(setting.clients, value)
-
-    return Devices(
-        batch=same(BATCH),
-        bits_per_token=same(BATCH * WIDTH * BITS_PER_ELEMENT),
-        max_power_w=same(POWER_W),
-        max_energy_j=same(ENERGY_J),
-    )
+    values = (BATCH, BATCH * WIDTH * BITS_PER_ELEMENT, POWER_W, ENERGY_J)
+    return Devices(*(np.full(setting.clients, value) for value in values))
 
 
 def cell_problem(
-    setting: Setting, devices: Devices | None = None, steepness: tuple[float, float] = STEEPNESS
+    setting: Setting,
+    devices: Devices | None = None,
+    steepness: tuple[float, float] = STEEPNESS,
+    *,
+    whole_time: bool = False,
 ) -> Problem:
-    """An instance of selected clients with K_min = 1 and no overhead in the round time.
+    """An instance of selected clients with K_min = 1.
 
     The deadline is the standing time less downlink and forward pass.
 
@@ -116,9 +112,11 @@ def cell_problem(
         setting: size and seed.
         devices: `paper_devices` when left out.
         steepness: range of the attention's steepness, see `attention`.
+        whole_time: downlink and forward pass are in the round time; otherwise it has no overhead.
     """
     devices = paper_devices(setting) if devices is None else devices
     clients = selected_clients(setting, devices)
+    before_s = before_upload_s(setting, devices, clients)
     return Problem(
         gain=channel_gain(CELL, clients),
         importance=attention(setting, devices, steepness),
@@ -126,7 +124,8 @@ def cell_problem(
         bandwidth_hz=setting.bandwidth_hz,
         max_power_w=devices.max_power_w,
         max_energy_j=devices.max_energy_j,
-        deadline_s=standing_time_s(CELL, clients) - before_upload_s(setting, devices, clients),
+        deadline_s=standing_time_s(CELL, clients) - before_s,
+        overhead_s=before_s if whole_time else 0.0,
         extra_tokens=EXTRA_TOKENS,
     )
 

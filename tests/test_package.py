@@ -156,7 +156,7 @@ STOREYS: dict[str, tuple[str, ...]] = {
     "benchmarks": ("paper_cell", "families", "rows", "job", "run", "versions", "suites", "report", "studies"),
     "benchmarks/suites": ("suite", "named", "plan"),
     "benchmarks/report": (
-        *("csv_text", "text_table", "drawing", "standing", "sentences", "tables", "pictures"),
+        *("records", "text_table", "drawing", "standing", "sentences", "tables", "pictures"),
         *("report", "archive", "page"),
     ),
     "benchmarks/studies": ("timing", "convex_forms", "drop_in", "warm_start"),
@@ -167,7 +167,7 @@ STOREYS: dict[str, tuple[str, ...]] = {
         *("run_records", "report"),
     ),
     "experiments/paper": (
-        *("settings", "records", "comparison", "report", "provenance", "figures", "pictures"),
+        *("settings", "comparison", "report", "provenance", "figures", "pictures"),
         *("figure6", "figure8", "figure9", "table1", "table2", "figure10", "targets"),
     ),
     "experiments/flower": (

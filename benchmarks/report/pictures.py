@@ -20,7 +20,8 @@ from .drawing import (
     save_figure,
     solver_names,
 )
-from .standing import CLOSE, Judged, Standing, by_label, grouped, standings, time_ratios
+from .records import grouped
+from .standing import CLOSE, Judged, Standing, by_label, standings, time_ratios
 from .text_table import seconds_text
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ import numpy as np
 from ...solver import Quality, Stop
 from ...solver.tolerances import CLAIM, FEASIBILITY
 from ..rows import Row
+from .records import grouped
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -116,7 +117,6 @@ class Spread(NamedTuple):
     worst: float
 
 
-@dataclass(frozen=True)
 class Standing:
     """How a group of rows stands; counts are of the rows that ran, distances are relative.
 
@@ -140,23 +140,31 @@ class Standing:
         mean_s: shifted geometric mean of the times, s; a run without success counts as the time limit.
     """
 
-    runs: int
-    skipped: int
-    errors: int
-    limited: int
-    feasible: int
-    proved: int
-    success: int
-    correct: int
-    solvable: int
-    within_gap: int
-    close: int
-    below: Spread
-    accepted_below: Spread
-    median_above: float
-    median_proved_gap: float
-    seconds: Spread
-    mean_s: float
+    def __init__(self, judged: Sequence[Judged]) -> None:
+        ran = [entry for entry in judged if not entry.row.skipped]
+        accepted = [entry for entry in ran if entry.row.feasible]
+        competing = [entry for entry in ran if entry.competes]
+        self.runs = len(ran)
+        self.skipped = len(judged) - len(ran)
+        self.errors = sum(entry.row.stop == Stop.ERROR for entry in ran)
+        self.limited = sum(entry.limited for entry in ran)
+        self.feasible = len(accepted)
+        self.proved = sum(entry.row.quality == Quality.OPTIMAL for entry in ran)
+        self.success = sum(entry.success for entry in ran)
+        self.correct = sum(entry.correct for entry in ran)
+        self.solvable = sum(not entry.known.infeasible for entry in ran)
+        self.within_gap = sum(entry.within_gap for entry in accepted)
+        self.close = sum(entry.close for entry in accepted)
+        self.below = _spread(entry.below for entry in competing)
+        self.accepted_below = _spread(entry.below for entry in accepted)
+        bounded = (entry.above for entry in competing if math.isfinite(entry.row.bound))
+        self.median_above = _spread(bounded).median
+        self.median_proved_gap = median(entry.row.gap for entry in accepted) if accepted else math.inf
+        self.seconds = _spread(entry.row.solve_s for entry in ran)
+        self.mean_s = shifted_geometric_mean([entry.counted_s for entry in ran])
+
+    def __repr__(self) -> str:
+        return f"Standing({vars(self)})"
 
 
 def best_known(rows: Iterable[Row]) -> dict[str, Known]:
@@ -187,14 +195,6 @@ def judge(rows: Iterable[Row], known: Mapping[str, Known]) -> list[Judged]:
     return [Judged(row, known.get(row.fingerprint, Known())) for row in rows]
 
 
-def grouped(judged: Iterable[Judged], group: Callable[[Judged], Key]) -> dict[Key, list[Judged]]:
-    """Rows by the value of `group`, in the order of first appearance."""
-    groups: dict[Key, list[Judged]] = defaultdict(list)
-    for entry in judged:
-        groups[group(entry)].append(entry)
-    return dict(groups)
-
-
 def label_of(entry: Judged) -> str:
     """Solver with options."""
     return entry.row.label
@@ -207,34 +207,7 @@ def by_label(judged: Iterable[Judged]) -> dict[str, list[Judged]]:
 
 def standings(judged: Iterable[Judged], group: Callable[[Judged], Key]) -> dict[Key, Standing]:
     """How every group of rows stands, in the order of first appearance."""
-    return {key: standing(entries) for key, entries in grouped(judged, group).items()}
-
-
-def standing(judged: Sequence[Judged]) -> Standing:
-    """How these rows stand."""
-    ran = [entry for entry in judged if not entry.row.skipped]
-    accepted = [entry for entry in ran if entry.row.feasible]
-    competing = [entry for entry in ran if entry.competes]
-    bounded = [entry.above for entry in competing if math.isfinite(entry.row.bound)]
-    return Standing(
-        runs=len(ran),
-        skipped=len(judged) - len(ran),
-        errors=sum(entry.row.stop == Stop.ERROR for entry in ran),
-        limited=sum(entry.limited for entry in ran),
-        feasible=len(accepted),
-        proved=sum(entry.row.quality == Quality.OPTIMAL for entry in ran),
-        success=sum(entry.success for entry in ran),
-        correct=sum(entry.correct for entry in ran),
-        solvable=sum(not entry.known.infeasible for entry in ran),
-        within_gap=sum(entry.within_gap for entry in accepted),
-        close=sum(entry.close for entry in accepted),
-        below=_spread([entry.below for entry in competing]),
-        accepted_below=_spread([entry.below for entry in accepted]),
-        median_above=_spread(bounded).median,
-        median_proved_gap=median(entry.row.gap for entry in accepted) if accepted else math.inf,
-        seconds=_spread([entry.row.solve_s for entry in ran]),
-        mean_s=shifted_geometric_mean([entry.counted_s for entry in ran]),
-    )
+    return {key: Standing(entries) for key, entries in grouped(judged, group).items()}
 
 
 def best_first(judged: Iterable[Judged]) -> list[Judged]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from .standing import Judged, Standing, by_label, growth_exponent, label_of, standings
-from .text_table import TextTable, gap_text, seconds_text, share_text
+from .text_table import TextTable, cross_table, gap_text, seconds_text, share_text
 
 Text = Callable[[Standing], str]
 
@@ -57,28 +57,6 @@ def summaries(judged: Sequence[Judged]) -> list[dict[str, Any]]:
         | {column.key: column.number(group) for column in REPORT_COLUMNS}
         for label, group in standings(judged, label_of).items()
     ]
-
-
-def cross_table(
-    title: str,
-    corner: str,
-    found: Mapping[tuple[str, str], Standing],
-    text: Text,
-    missing: str = "–",
-) -> TextTable:
-    """A figure of groups by two traits.
-
-    Args:
-        title: of the table.
-        corner: header of the first column.
-        found: groups by the names of their line and column, from `standings`; both in order of appearance.
-        text: the figure.
-        missing: where there is no such group.
-    """
-    names, columns = (tuple(dict.fromkeys(key[part] for key in found)) for part in (0, 1))
-    cells = {key: text(group) for key, group in found.items()}
-    lines = ((name, *(cells.get((name, column), missing) for column in columns)) for name in names)
-    return TextTable(title, (corner, *columns), tuple(lines))
 
 
 def close_share(group: Standing) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
+
+Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,28 @@ class TextTable:
         rule = ["---", *["---:"] * (len(self.columns) - 1)]
         body = [" | ".join(line) for line in (self.columns, rule, *self.lines)]
         return f"{'#' * level} {self.title}\n\n" + "\n".join(f"| {line} |" for line in body) + "\n"
+
+
+def cross_table(
+    title: str,
+    corner: str,
+    found: Mapping[tuple[str, str], Entry],
+    text: Callable[[Entry], str],
+    missing: str = "–",
+) -> TextTable:
+    """A figure by two traits, one line by line and the other column by column.
+
+    Args:
+        title: of the table.
+        corner: header of the first column.
+        found: what has the figure by the names of its line and column; both in order of appearance.
+        text: the figure.
+        missing: where there is none.
+    """
+    names, columns = (tuple(dict.fromkeys(key[part] for key in found)) for part in (0, 1))
+    cells = {key: text(entry) for key, entry in found.items()}
+    lines = ((name, *(cells.get((name, column), missing) for column in columns)) for name in names)
+    return TextTable(title, (corner, *columns), tuple(lines))
 
 
 def share_text(count: float, total: float = 1) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, get_type_hints
 
 import numpy as np
 
-from ...benchmarks.report.csv_text import csv_text
+from ...benchmarks.report.records import csv_text
 from ...solver import FileFormatError
 from ...solver.files.file_access import existing_file, write_atomically
 from ..field_info import field_infos

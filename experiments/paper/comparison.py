@@ -7,21 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from ...benchmarks.report.records import Record
 from ...benchmarks.report.text_table import TextTable
 from ...solver import FileFormatError
 from ...solver.files.json_files import read_json
-from .records import Record, records
 
 VALUES: Final = Path(__file__).with_name("paper_values.json")
 GRADES: Final = ("A", "B", "C")
 """Of the paper's numbers as we know them: several notes or arithmetic; one note; read off a figure."""
 
 NOT_RUN: Final = "not run here"
-COMPARISON: Final = (
-    *("row", "column", "unit", "paper", "grade", "ours", "difference", "allowed", "agrees", "note"),
-)
-"""Columns of a comparison in its CSV file."""
-
 SHORT: Final = ("what", "paper (grade)", "ours", "agree?")
 """Columns of `comparison_table` that fit a terminal."""
 
@@ -147,8 +142,8 @@ def compare(
         at_most: the paper's numbers are limits; anything below agrees.
 
     Returns:
-        Records of the columns `COMPARISON`. The difference is ours less the paper's; "agrees" says "yes" or
-        "no", or why that is not judged; None stands for what there is not.
+        One record for each number, a line of the CSV file. The difference is ours less the paper's; "agrees"
+        says "yes" or "no", or why that is not judged; None stands for what there is not.
     """
     units = {column: value.unit for (_, column), value in values.items()}
     found = []
@@ -165,9 +160,12 @@ def compare(
         else:
             distance = difference if at_most else abs(difference)
             agrees = "yes" if distance <= limit * (1 + 1e-12) else "no"
-        given = (paper.value, paper.grade) if paper else (None, None)
-        found.append((*(label or key), units[key[1]], *given, number, difference, limit, agrees, note))
-    return records(COMPARISON, found)
+        row, column = label or key
+        names = {"row": row, "column": column, "unit": units[key[1]]}
+        given = {"paper": paper.value, "grade": paper.grade} if paper else {"paper": None, "grade": None}
+        judged = {"ours": number, "difference": difference, "allowed": limit, "agrees": agrees, "note": note}
+        found.append({**names, **given, **judged})
+    return found
 
 
 def judge(claims: Iterable[Claim], results: Iterable[Mapping[str, Any]]) -> list[Statement]:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
+from operator import itemgetter
 from statistics import mean
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from ...benchmarks.report.drawing import REFERENCE, canvas, legend_below, lines, looks
-from ...benchmarks.report.text_table import TextTable
+from ...benchmarks.report.records import Record, grouped
+from ...benchmarks.report.text_table import TextTable, cross_table
 from ..finetune.config import SELECTING, SMALL, Config
 from ..finetune.run_records import FinishedRun
 from .comparison import Claim, OurValue, PaperValue, Statement, compare, judge, paper_values
-from .records import Record, grouped, pivot_table, records
 from .report import Report
 from .settings import SCHEMES
 from .table1 import CUT
@@ -83,13 +84,14 @@ def figure10(runs: Sequence[FinishedRun]) -> Report:
         if run.top1 is not None and run.cut in {None, CUT}
     ]
     rows = _rows(usable)
+    series = grouped(rows, itemgetter("series"))
     photographs = {run["series"] for run in usable if run["model"] != SMALL}  # of the paper's 196 tokens
-    whole = grouped((run for run in usable if run["method"] == FULL), "series")
-    full = {name: 100 * mean(run["top1"] for run in group) for (name,), group in whole.items()}
+    whole = grouped((run for run in usable if run["method"] == FULL), itemgetter("series"))
+    full = {name: 100 * mean(run["top1"] for run in group) for name, group in whole.items()}
     paper = paper_values("fig10")
     low, high, near = _paper_counts(paper)
     ours, results = [], []
-    for (name, test), group in grouped(rows, "series", "test").items():
+    for (name, test), group in grouped(rows, itemgetter("series", "test")).items():
         if name not in photographs:
             continue
         top1 = {row["tokens"]: row["top1_percent"] for row in group}
@@ -115,9 +117,9 @@ def figure10(runs: Sequence[FinishedRun]) -> Report:
         ),
         compared=compare(paper, ours, lambda value: 0.0, at_most=True),
         statements=judge(CLAIMS, results) or [NOT_JUDGED],
-        tables=[_table(name, group, full.get(name)) for (name,), group in grouped(rows, "series").items()],
+        tables=[_table(name, group, full.get(name)) for name, group in series.items()],
         data=rows,
-        figure=_draw(rows, full, photographs) if rows else None,
+        figure=_draw(series, full, photographs) if rows else None,
     )
 
 
@@ -136,15 +138,15 @@ def _rows(runs: Sequence[Record]) -> list[Record]:
         and run["solver"].startswith(FIXED)
         and (run["measure"], run["merge"]) == ("attention", "attention")
     ]
-    found: list[tuple[Any, ...]] = []
-    for (name,), group in grouped(plain, "series").items():
-        by_count = sorted(grouped(group, "tokens").items())
+    found: list[Record] = []
+    for name, group in grouped(plain, itemgetter("series")).items():
+        by_count = sorted(grouped(group, itemgetter("tokens")).items())
         for test, field in TESTS.items() if len(by_count) > 1 else ():
-            for (count,), repeated in by_count:
-                known = [run[field] for run in repeated if run[field] is not None]
-                if known:
-                    found.append((name, count, test, 100 * mean(known), len(repeated)))
-    return records(("series", "tokens", "test", "top1_percent", "seeds"), found)
+            for count, repeated in by_count:
+                if known := [run[field] for run in repeated if run[field] is not None]:
+                    point = {"series": name, "tokens": count, "test": test}
+                    found.append({**point, "top1_percent": 100 * mean(known), "seeds": len(repeated)})
+    return found
 
 
 def _table(series: str, rows: Sequence[Record], full: float | None) -> TextTable:
@@ -152,11 +154,10 @@ def _table(series: str, rows: Sequence[Record], full: float | None) -> TextTable
         return f"{row['top1_percent']:.1f} %" + (f" ({row['seeds']} seeds)" if row["seeds"] > 1 else "")
 
     title = series if full is None else f"{series}; {SCHEMES[FULL]} {full:.1f} %"
-    return pivot_table(title, rows, "tokens", "test", text)
+    return cross_table(title, "tokens", {(str(row["tokens"]), row["test"]): row for row in rows}, text)
 
 
-def _draw(rows: Sequence[Record], full: Mapping[str, float], photographs: set[str]) -> Figure:
-    series = grouped(rows, "series")
+def _draw(series: Mapping[str, Sequence[Record]], full: Mapping[str, float], photographs: set[str]) -> Figure:
     styles = looks((SELECTING, FULL), tuple(SCHEMES))
     whole, kept = TESTS
     tests = {
@@ -164,7 +165,7 @@ def _draw(rows: Sequence[Record], full: Mapping[str, float], photographs: set[st
         kept: {**styles[SELECTING], "linestyle": "--", "markerfacecolor": "white"},
     }
     figure, panels = canvas("reproduce", 1, len(series), (max(7.2, 4.6 * len(series)), 4.4), shared_y=True)
-    for axes, ((name,), group) in zip(panels, series.items(), strict=True):
+    for axes, (name, group) in zip(panels, series.items(), strict=True):
         lines(axes, group, "tokens", "top1_percent", "test", tests, markersize=6)
         if name in full:
             level = {"color": styles[FULL]["color"], "linestyle": ":", "label": SCHEMES[FULL]}
@@ -174,7 +175,7 @@ def _draw(rows: Sequence[Record], full: Mapping[str, float], photographs: set[st
             axes.axvspan(low, high, color="0.93", zorder=0, label="paper: rises here (B)")
             axes.axvline(near, **REFERENCE, label="paper: near all tokens from here (B)")
         axes.set(xlabel="K, tokens kept per image", title=name)
-    lowest = min(row["top1_percent"] for row in rows)
+    lowest = min(row["top1_percent"] for group in series.values() for row in group)
     panels[0].set(ylabel="top-1 accuracy, %", ylim=(max(0.0, 10 * np.floor((lowest - 4) / 10)), 101))
     legend_below(figure, *panels, columns=2)
     return figure

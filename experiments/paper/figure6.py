@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...benchmarks.report.drawing import LINES, REFERENCE, REFERENCE_CURVE, canvas, lines, look
+from ...benchmarks.report.records import Record, grouped
 from ...benchmarks.report.text_table import TextTable
 from ...solver import solve
 from ...solver.problem import FloatArray
 from .comparison import Claim, OurValue, compare, judge, paper_values
 from .figures import CLIENTS, METRICS, MIN_TOKENS, UPLOAD, WHOLE, Attention, cell_round, setting_text
-from .records import Record, grouped
 from .report import Report
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ def figure6(attention: Attention, seeds: int, step: int) -> Report:
         per_token = (upload[:, -1] - upload[:, 0]) / (counts[-1] - counts[0])
         fixed_tokens[clients] = float(((rounds_s[WHOLE] - upload)[:, -1] / per_token).mean())
     peaks = [
-        max(curve, key=lambda row: row["ste_per_s"]) for curve in grouped(rows, "clients", "metric").values()
+        max(curve, key=lambda row: row["ste_per_s"])
+        for curve in grouped(rows, itemgetter("clients", "metric")).values()
     ]
     at_standard = [peak for peak in peaks if peak["clients"] == CLIENTS]
     paper = paper_values("fig6")
@@ -177,7 +179,7 @@ def _draw(
 ) -> Figure:
     """Left the curves with their peaks; right the peak against fixed time, with the cell's own marked."""
     figure, (left, right) = canvas("reproduce", 1, 2, (9.6, 4.4))
-    for (clients, metric), curve in grouped(rows, "clients", "metric").items():
+    for (clients, metric), curve in grouped(rows, itemgetter("clients", "metric")).items():
         if clients in DRAWN:
             tokens, stes = ([row[column] for row in curve] for column in ("tokens", "ste_per_s"))
             style = {**look(DRAWN.index(clients)), "linestyle": LINES[list(METRICS).index(metric)]}

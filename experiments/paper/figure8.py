@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -15,11 +16,12 @@ from ...benchmarks.report.drawing import (
     legend_below,
     lines,
 )
+from ...benchmarks.report.records import Record, grouped
 from ...benchmarks.report.text_table import TextTable
 from ...solver import solve
+from ...solver.problem import FloatArray
 from .comparison import Claim, OurValue, compare, judge, paper_values
 from .figures import METRICS, MIN_TOKENS, UPLOAD, WHOLE, Attention, cell_rounds, setting_text
-from .records import Record, grouped, records
 from .report import Report
 
 if TYPE_CHECKING:
@@ -80,22 +82,24 @@ GROWTH: Final = (Claim("K grows with {limit} ({rule})", "B", lambda found: found
 
 def figure8a(attention: Attention, seeds: int) -> Report:
     """Convergence of the alternating loop, with the certified optimum drawn in."""
-    points: list[tuple[Any, ...]] = []
+    rows: list[Record] = []
     for metric in METRICS:
         rounds = cell_rounds(attention, seeds, metric)
         bounds = [solve(problem, "exact").bound for problem in rounds]
         for start, text in STARTS.items():
             options: dict[str, Any] = {"starts": start, "max_iterations": ITERATIONS, "tolerance": 0.0}
             for seed, (problem, bound) in enumerate(zip(rounds, bounds, strict=True)):
+                loop = {"metric": metric, "start": text, "seed": seed}
                 trace = solve(problem, "alternating", seed=seed, **options).trace
-                points += [(metric, text, seed, step, point.ste, bound) for step, point in enumerate(trace)]
-    columns = ("metric", "start", "seed", "iteration", "ste_per_s", "certified_bound_per_s")
-    rows = records(columns, points)
+                rows += [
+                    {**loop, "iteration": step, "ste_per_s": point.ste, "certified_bound_per_s": bound}
+                    for step, point in enumerate(trace)
+                ]
     paper, key = paper_values("fig8a"), ("alternating", "outer iterations until it settles")
     limit = paper[key].value
     ours, ends, worst = [], [], 0
-    for (metric, start), group in grouped(rows, "metric", "start").items():
-        loops = list(grouped(group, "seed").values())
+    for (metric, start), group in grouped(rows, itemgetter("metric", "start")).items():
+        loops = list(grouped(group, itemgetter("seed")).values())
         settled = [_settled(loop) for loop in loops]
         below = [100 - _share(loop[-1]) for loop in loops]
         ours.append(OurValue(key, max(settled), (f"{start}, {metric}", "slowest to settle")))
@@ -121,21 +125,21 @@ def figure8a(attention: Attention, seeds: int) -> Report:
 def figure8b(attention: Attention, seeds: int) -> Report:
     """What is lost when one of power, bandwidth and tokens is not optimised."""
     paper = paper_values("fig8b")
-    found: list[tuple[Any, ...]] = []
+    rows: list[Record] = []
+    ours: list[OurValue] = []
+    shares: list[Record] = []
     for metric in METRICS:
         rounds = cell_rounds(attention, seeds, metric)
         bounds = np.array([solve(problem, "exact").bound for problem in rounds])
+        shares.append({"metric": metric})
         for name, options in ABLATION.items():
             stes = np.array([solve(problem, "alternating", **options).ste for problem in rounds])
+            ste, share = float(stes.mean()), 100 * float((stes / bounds).mean())
             papers = 100 * paper[name, "STE"].value / paper["all three optimised", "STE"].value
-            found.append((metric, name, float(stes.mean()), 100 * float((stes / bounds).mean()), papers))
-    columns = ("metric", "variant", "ste_per_s", SHARE, PAPER_SHARE)
-    rows = records(columns, found)
-    ours = [OurValue((name, "STE"), ste, (name, f"STE, {metric}")) for metric, name, ste, *_ in found]
-    shares = [
-        {"metric": metric, **{row["variant"]: row[SHARE] for row in group}}
-        for (metric,), group in grouped(rows, "metric").items()
-    ]
+            variant = {"metric": metric, "variant": name, "ste_per_s": ste}
+            rows.append({**variant, SHARE: share, PAPER_SHARE: papers})
+            ours.append(OurValue((name, "STE"), ste, (name, f"STE, {metric}")))
+            shares[-1][name] = share
     return Report(
         target="fig8b",
         title="Figure 8b: what each decision is worth",
@@ -155,14 +159,16 @@ def figure8c(attention: Attention, seeds: int, points: int) -> Report:
         "bandwidth_hz": np.linspace(10e6, 100e6, points),
         "max_energy_j": np.geomspace(0.05, 1.6, points),
     }
-    found = [
-        (name, value, rule, _mean_tokens(attention, seeds, rule, {name: value}))
-        for name, values in sweeps.items()
-        for rule in RULES
-        for value in values.tolist()
-    ]
-    rows = records(("swept", "value", "rule", "mean_tokens"), found)
-    growth = [_growth(swept, rule, group) for (swept, rule), group in grouped(rows, "swept", "rule").items()]
+    rows: list[Record] = []
+    growth: list[Record] = []
+    for name, values in sweeps.items():
+        for rule in RULES:
+            means = [_mean_tokens(attention, seeds, rule, {name: value}) for value in values.tolist()]
+            growth.append({"limit": SWEPT[name], "rule": rule, **_growth(np.array(means))})
+            rows += [
+                {"swept": name, "value": value, "rule": rule, "mean_tokens": mean}
+                for value, mean in zip(values.tolist(), means, strict=True)
+            ]
     return Report(
         target="fig8c",
         title="Figure 8c: tokens kept, against bandwidth and energy",
@@ -198,22 +204,21 @@ def _mean_tokens(attention: Attention, seeds: int, rule: str, change: Mapping[st
     return float(np.mean(means))
 
 
-def _growth(swept: str, rule: str, rows: Sequence[Record]) -> Record:
+def _growth(means: FloatArray) -> Record:
     """Whether K ends more than a token above its start and never falls by one on the way."""
-    known = np.array([row["mean_tokens"] for row in rows if np.isfinite(row["mean_tokens"])])
-    grows, told = None, "infeasible nearly everywhere"
-    if len(known) > 1:
-        grows = bool(known[-1] > known[0] + 1 and (np.diff(known) > -1).all())
-        told = f"mean K from {known[0]:.1f} to {known[-1]:.1f}"
-        told += f", between {known.min():.1f} and {known.max():.1f}"
-    return {"limit": SWEPT[swept], "rule": rule, "grows": grows, "told": told}
+    known = means[np.isfinite(means)]
+    if len(known) < 2:
+        return {"grows": None, "told": "infeasible nearly everywhere"}
+    grows = bool(known[-1] > known[0] + 1 and (np.diff(known) > -1).all())
+    told = f"mean K from {known[0]:.1f} to {known[-1]:.1f}, between {known.min():.1f} and {known.max():.1f}"
+    return {"grows": grows, "told": told}
 
 
 def _draw_loops(rows: Sequence[Record], limit: float) -> Figure:
     figure, panels = canvas("reproduce", 1, 2, (9.2, 3.9), shared=True)
     steps = range(1 + max(row["iteration"] for row in rows))
-    for axes, (metric, title) in zip(panels, METRICS.items(), strict=True):
-        loops = grouped((row for row in rows if row["metric"] == metric), "start", "seed")
+    for axes, (metric, group) in zip(panels, grouped(rows, itemgetter("metric")).items(), strict=True):
+        loops = grouped(group, itemgetter("start", "seed"))
         shares = [  # a loop that has ended stays where it is
             {"start": start, "iteration": step, "share": _share(loop[min(step, len(loop) - 1)])}
             for (start, _), loop in loops.items()
@@ -222,7 +227,9 @@ def _draw_loops(rows: Sequence[Record], limit: float) -> Figure:
         lines(axes, shares, "iteration", "share", "start", spread=(0, 100))
         axes.axhline(100, **OPTIMUM)
         axes.axvline(limit, **REFERENCE, label=f"paper: settled by {limit:g} (B)")
-        axes.set(xlabel="outer iteration", title=title, xticks=range(1 + max(steps[-1], int(limit))))
+        axes.set(
+            xlabel="outer iteration", title=METRICS[metric], xticks=range(1 + max(steps[-1], int(limit)))
+        )
     panels[0].set(ylabel="STE, share of the certified optimum, %", ylim=(0, 104))
     legend_below(figure, panels[0], columns=3)
     return figure
@@ -232,7 +239,7 @@ def _draw_ablation(rows: Sequence[Record]) -> Figure:
     figure, (axes,) = canvas("reproduce", 1, 1, (7.2, 4.2))
     width = 0.36
     places = np.arange(len(ABLATION))
-    for number, ((metric,), group) in enumerate(grouped(rows, "metric").items()):
+    for number, (metric, group) in enumerate(grouped(rows, itemgetter("metric")).items()):
         shares = [row[SHARE] for row in group]
         style: dict[str, Any] = {"color": COLOURS[number], "hatch": ("", "//")[number], "edgecolor": "white"}
         bars = axes.bar(places + (number - 0.5) * width, shares, width, **style, label=METRICS[metric])
@@ -251,7 +258,7 @@ def _draw_ablation(rows: Sequence[Record]) -> Figure:
 
 def _draw_sweeps(rows: Sequence[Record]) -> Figure:
     figure, panels = canvas("reproduce", 1, 2, (9.2, 4.2), shared_y=True)
-    for axes, group in zip(panels, grouped(rows, "swept").values(), strict=True):
+    for axes, group in zip(panels, grouped(rows, itemgetter("swept")).values(), strict=True):
         lines(axes, group, "value", "mean_tokens", "rule")
         axes.axhline(MIN_TOKENS, color="0.6", linewidth=0.9, label=r"$K_\mathrm{min}$")
         axes.set(ylim=(0, 205))

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from ...benchmarks.report.drawing import canvas
 from ...solver.problem import FloatArray
 from .comparison import Claim, judge
-from .records import records
 from .report import Report
 
 if TYPE_CHECKING:
@@ -60,13 +59,17 @@ def figure9(pictures: Pictures, cut: int) -> Report:
     on_object = _ink(pictures) if digits else _centre(pictures)
     thing = "patches with ink" if digits else "the middle of the image"
     share = float(on_object.mean())
-    rows = records(
-        ("block", "kept", "patches", "share_on", "kept_share", "all_share"),
-        [
-            (block, count, patches, thing, float(on_object[mask].mean()), share)
-            for block, mask in masks.items()
-        ],
-    )
+    rows = [
+        {
+            "block": block,
+            "kept": count,
+            "patches": patches,
+            "share_on": thing,
+            "kept_share": float(on_object[mask].mean()),
+            "all_share": share,
+        }
+        for block, mask in masks.items()
+    ]
     first, last = 100 * rows[0]["kept_share"], 100 * rows[-1]["kept_share"]
     found = {"first": first, "last": last, "all": 100 * share, "cut": cut, "depth": depth, "judged": digits}
     return Report(

@@ -12,14 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ...benchmarks.paper_cell import (
-    BATCH,
-    Setting,
-    before_upload_s,
-    cell_problem,
-    paper_devices,
-    selected_clients,
-)
+from ...benchmarks.paper_cell import BATCH, Setting, cell_problem
 from ...solver import Problem
 from ...solver.problem import FloatArray
 from ...solver.random_streams import random_stream
@@ -88,13 +81,9 @@ def cell_round(
         min_tokens: K_min.
         **changes: other fields of the problem.
     """
-    setting = Setting(clients, seed)
+    problem = cell_problem(Setting(clients, seed), whole_time=metric == WHOLE)
     fields: dict[str, Any] = {"importance": importance, "min_tokens": min_tokens, **changes}
-    if metric == WHOLE:
-        devices = paper_devices(setting)
-        chosen = selected_clients(setting, devices)
-        fields["overhead_s"] = before_upload_s(setting, devices, chosen)
-    return replace(cell_problem(setting), **fields)
+    return replace(problem, **fields)
 
 
 def cell_rounds(attention: Attention, seeds: int, metric: str, **changes: Any) -> list[Problem]:

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...benchmarks.report.csv_text import csv_text
 from ...benchmarks.report.drawing import save_figure
+from ...benchmarks.report.records import Record, csv_text
 from ...benchmarks.report.text_table import TextTable
 from ...solver.files.file_access import write_atomically
 from .comparison import Statement, comparison_table, statement_table
-from .records import Record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

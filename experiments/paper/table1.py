@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from statistics import mean
 from typing import Any, Final
 
+from ...benchmarks.report.records import Record
 from ...benchmarks.report.text_table import TextTable
 from ...solver import UnknownNameError
 from ..finetune.config import PARTITIONS, SELECTING, Config
 from ..finetune.run_records import FinishedRun
 from .comparison import NOT_RUN, Claim, OurValue, compare, judge, paper_values
-from .records import Record, records
 from .report import Report
 from .settings import BACKBONES, DATASETS, SCHEMES
 
@@ -29,12 +29,6 @@ SELECTION: Final = ("exact", "attention", "attention")
 """Solver, measure and merge of ST-SFLora."""
 
 OURS: Final = ("cell", "top-1", "over seeds", "seeds", "K at test")
-DATA: Final = (
-    *("dataset", "backbone", "partition", "scheme", "top1", "top1_selected", "runs", "rounds", "clients"),
-    *("paper_vit_base_dirichlet", "grade"),
-)
-"""Columns of the CSV file: every cell of the table."""
-
 POINTS: Final = 2.0
 """Accuracies of one setting agree within so many points of one hundred."""
 
@@ -142,7 +136,7 @@ def table1(runs: Sequence[FinishedRun]) -> Report:
     paper = paper_values("table1")
     ours: list[OurValue] = []
     shown: list[tuple[str, ...]] = []
-    data: list[tuple[Any, ...]] = []
+    data: list[Record] = []
     columns: dict[str, Record] = {}
     for cell in cells():
         group = _longest(run for run in runs if cell.filled_by(run))
@@ -151,9 +145,18 @@ def table1(runs: Sequence[FinishedRun]) -> Report:
         top1 = mean(values) if values else None
         kept = [100 * run.top1_selected for run in group if run.top1_selected is not None]
         value = paper[scheme, dataset]
-        found = (NOT_RUN if top1 is None else round(top1, 2), round(mean(kept), 2) if kept else None)
-        amounts = (len(group), group[0].rounds, group[0].clients) if group else (0, None, None)
-        data.append((*astuple(cell), *found, *amounts, value.value, value.grade))
+        data.append(
+            {
+                **asdict(cell),
+                "top1": NOT_RUN if top1 is None else round(top1, 2),
+                "top1_selected": round(mean(kept), 2) if kept else None,
+                "runs": len(group),
+                "rounds": group[0].rounds if group else None,
+                "clients": group[0].clients if group else None,
+                "paper_vit_base_dirichlet": value.value,
+                "grade": value.grade,
+            }
+        )
         same = (cell.backbone, cell.partition) == PAPER_SETTING
         label = f"{scheme}, {cell.backbone}, {cell.partition}"
         if group or same:
@@ -182,7 +185,7 @@ def table1(runs: Sequence[FinishedRun]) -> Report:
         compared=compare(paper, ours, lambda value: POINTS),
         statements=judge(CLAIMS, columns.values()),
         tables=[TextTable("Ours", OURS, tuple(shown))] if shown else [],
-        data=records(DATA, data),
+        data=data,
     )
 
 

@@ -6,12 +6,11 @@ import csv
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ...benchmarks.report.text_table import TextTable
+from ...benchmarks.report.text_table import TextTable, cross_table
 from ...models.cell.device import Architecture, Demands, client_demands
 from ...solver import FileFormatError
 from ..finetune.run_records import COMMITTED
 from .comparison import OurValue, compare, paper_values
-from .records import pivot_table, records
 from .report import Report
 from .table1 import CUT
 
@@ -70,16 +69,12 @@ def table2(measured: Memory) -> Report:
         ]
     token = _demands("ViT-B/16", "selected").tokens_up / KEPT / MEBIBYTE
     ours.append(OurValue(("ST-SFLora", "one kept token per batch"), token))
-    rows = records(
-        ("scheme", "measurement", "gib"),
-        [
-            (scheme, kind, round(size / GIBIBYTE, 4))
-            for scheme in memory
-            for kind, size in memory[scheme].items()
-        ],
-    )
-    title = "Measured peak memory, ViT-B/16, GB"
-    measured_table = pivot_table(title, rows, "scheme", "measurement", lambda row: f"{row['gib']:.2f}")
+    gib = {
+        (scheme, kind): round(size / GIBIBYTE, 4)
+        for scheme in memory
+        for kind, size in memory[scheme].items()
+    }
+    measured_table = cross_table("Measured peak memory, ViT-B/16, GB", "scheme", gib, "{:.2f}".format)
     return Report(
         target="table2",
         title="Table II: what a scheme asks of a client",
@@ -93,7 +88,7 @@ def table2(measured: Memory) -> Report:
         ),
         compared=compare(paper_values("table2"), ours, lambda paper: TOLERANCES[paper.unit] * paper.value),
         tables=[measured_table, *map(_analytic_table, SHAPES)],
-        data=rows,
+        data=[{"scheme": scheme, "measurement": kind, "gib": size} for (scheme, kind), size in gib.items()],
         remarks=[
             "The broadcast is the model with the adapters in it, 327.3 + 7.9 MB: without them it is 2.4 % "
             "below the paper's column. Tokens are counted as the paper's table does, without [CLS] and "
