@@ -60,10 +60,10 @@ def energy_tight(setting: Setting) -> Problem:
     in every round; but at least 1.5 times what K_min takes at the fair share by the deadline.
     """
     problem = paper(setting)
-    shortest_s = Demand(replace(problem, max_energy_j=np.inf)).least_round_s(problem.min_tokens)
+    shortest_s = Demand(_changed(problem, max_energy_j=np.inf)).least_round_s(problem.min_tokens)
     share = setting.stream("energy").uniform(0.1, 0.9, setting.clients)
     budget = share * problem.max_power_w * shortest_s
-    return replace(problem, max_energy_j=np.maximum(budget, 1.5 * _fair_share_energy_j(problem)))
+    return _changed(problem, max_energy_j=np.maximum(budget, 1.5 * _fair_share_energy_j(problem)))
 
 
 def deadline_tight(setting: Setting) -> Problem:
@@ -73,14 +73,14 @@ def deadline_tight(setting: Setting) -> Problem:
     tokens always meet them together, the optimum without deadlines would miss most of them.
     """
     problem = cell_problem(setting, steepness=(0.2, 0.6))
-    shortest_s = Demand(replace(problem, deadline_s=np.inf)).least_round_s(problem.min_tokens)
+    shortest_s = Demand(_changed(problem, deadline_s=np.inf)).least_round_s(problem.min_tokens)
     factor = np.exp(setting.stream("deadline").uniform(np.log(1.1), np.log(4.0), setting.clients))
-    return replace(problem, deadline_s=factor * shortest_s)
+    return _changed(problem, deadline_s=factor * shortest_s)
 
 
 def min64(setting: Setting) -> Problem:
     """`paper` with its K_min of 64 (N if there are fewer); at K_min."""
-    return replace(paper(setting), min_tokens=min(64, setting.tokens))
+    return _changed(paper(setting), min_tokens=min(64, setting.tokens))
 
 
 def heterogeneous(setting: Setting) -> Problem:
@@ -100,7 +100,7 @@ def heterogeneous(setting: Setting) -> Problem:
         max_energy_j=rng.uniform(0.2, 2.0, count),
     )
     least = rng.integers(1, max(1, min(setting.tokens, TOKENS) // 4), count, endpoint=True)
-    return replace(cell_problem(setting, devices, steepness=(0.2, 3.0)), min_tokens=least)
+    return _changed(cell_problem(setting, devices, steepness=(0.2, 3.0)), min_tokens=least)
 
 
 def steep(setting: Setting) -> Problem:
@@ -130,7 +130,7 @@ def ties(setting: Setting) -> Problem:
             np.where(position < (tokens + 1) // 2, even, 0.0),
         ]
     )
-    return replace(
+    return _changed(
         problem,
         gain=problem.gain[0],
         deadline_s=problem.deadline_s[0],
@@ -149,10 +149,10 @@ def extreme(setting: Setting) -> Problem:
     exponent = rng.uniform(-16.0, -3.0, setting.clients)
     ends = rng.permutation(setting.clients)[:2]
     exponent[ends] = np.array([-16.0, -3.0])[: len(ends)]
-    problem = replace(problem, gain=10.0**exponent, deadline_s=np.inf)
+    problem = _changed(problem, gain=10.0**exponent, deadline_s=np.inf)
     margin = 1.0 + 10.0 ** rng.uniform(-3.0, 1.0, setting.clients)
     energy = np.maximum(ENERGY_J, margin * _wideband_energy_j(problem))
-    return replace(problem, max_energy_j=energy, max_power_w=np.maximum(POWER_W, energy))
+    return _changed(problem, max_energy_j=energy, max_power_w=np.maximum(POWER_W, energy))
 
 
 def infeasible(setting: Setting) -> Problem:
@@ -162,18 +162,18 @@ def infeasible(setting: Setting) -> Problem:
     the time in which full power spends that energy. 2: deadlines that need twice the bandwidth for all
     together. 3: one client's deadline that needs twice the bandwidth for it alone.
     """
-    problem, way = replace(paper(setting), deadline_s=np.inf), setting.seed % 4
+    problem, way = _changed(paper(setting), deadline_s=np.inf), setting.seed % 4
     client = int(setting.stream("infeasible").integers(setting.clients))
     one = np.arange(setting.clients) == client
     least_j = _wideband_energy_j(problem)
     if way == 0:
-        return replace(problem, max_energy_j=np.where(one, 0.5 * least_j, problem.max_energy_j))
+        return _changed(problem, max_energy_j=np.where(one, 0.5 * least_j, problem.max_energy_j))
     if way == 1:
-        return replace(problem, deadline_s=np.where(one, 0.5 * least_j / problem.max_power_w, np.inf))
+        return _changed(problem, deadline_s=np.where(one, 0.5 * least_j / problem.max_power_w, np.inf))
     concerned = problem if way == 2 else problem.subset([client])
     shortest_s = Demand(concerned).least_round_s(concerned.min_tokens)
     deadline_s = np.where(one | (way == 2), shortest_s, np.inf)
-    return replace(problem, deadline_s=deadline_s, bandwidth_hz=0.5 * problem.bandwidth_hz)
+    return _changed(problem, deadline_s=deadline_s, bandwidth_hz=0.5 * problem.bandwidth_hz)
 
 
 FAMILIES: Final[tuple[Callable[[Setting], Problem], ...]] = (
@@ -227,7 +227,7 @@ def family(name: str, clients: int, seed: int, **overrides: Any) -> Problem:
         if option not in names:
             raise OptionError("family", f"override {option!r}", ", ".join(names), "Correct the name")
     problem = makers[name](_setting("family", clients, seed, overrides.pop("tokens", TOKENS)))
-    return replace(problem, **overrides) if overrides else problem
+    return _changed(problem, **overrides) if overrides else problem
 
 
 def fading_sequence(clients: int, rounds: int, seed: int, correlation: float) -> Iterator[Problem]:
@@ -261,7 +261,7 @@ def _fading_rounds(setting: Setting, rounds: int, correlation: float) -> Iterato
     rng = setting.stream("fading sequence")
     for _ in range(rounds - 1):
         amplitude = gauss_markov_step(amplitude, correlation, rng)
-        problem = replace(
+        problem = _changed(
             problem, gain=np.maximum(average * fading_power(amplitude, CELL.rician_factor), least)
         )
         yield problem
@@ -283,6 +283,11 @@ def _least_nats(problem: Problem) -> FloatArray:
 def _wideband_energy_j(problem: Problem) -> FloatArray:
     """(M,) energy that K_min takes at unlimited bandwidth, S N0 ln2 / h (P6)."""
     return _least_nats(problem) * problem.noise_w_per_hz / problem.gain
+
+
+def _changed(problem: Problem, **changes: Any) -> Problem:
+    """A copy with other fields; scalars broadcast, as in `Problem`."""
+    return replace(problem, **changes)
 
 
 def _fair_share_energy_j(problem: Problem) -> FloatArray:

@@ -32,7 +32,7 @@ from ..finetune.train import CHECKPOINT
 from .certificates import AUTHORITY, CERTIFICATE, KEY, make_node_key, make_server_files
 from .relay import Relay
 
-APP: Final = Path(__file__).parent
+APP: Final = Path(__file__).resolve().parent
 BIN: Final = Path(sys.executable).parent
 POLL_S: Final = 0.2
 READY_S: Final = 60.0
