@@ -14,7 +14,7 @@ FORMS: Final = ("cone", "cuts")
 
 
 @dataclass(frozen=True)
-class Engine:
+class ConicEngine:
     """A conic engine that cvxpy can call.
 
     Attributes:
@@ -72,10 +72,10 @@ SCS_SETTINGS: Final = (("eps_abs", 1e-6), ("eps_rel", 1e-6), ("max_iters", 10_00
 ENGINES: Final = {
     engine.name: engine
     for engine in (
-        Engine("clarabel", "clarabel", "cone", True, "time_limit", CLARABEL_SETTINGS),
-        Engine("ecos", "ecos", "cuts", True, ""),
-        Engine("scs", "scs", "cuts", True, "time_limit_secs", SCS_SETTINGS),
-        Engine("mosek", "mosek", "cone", True, "MSK_DPAR_OPTIMIZER_MAX_TIME"),
-        Engine("highs", "highspy", "cuts", False, "time_limit"),
+        ConicEngine("clarabel", "clarabel", "cone", True, "time_limit", CLARABEL_SETTINGS),
+        ConicEngine("ecos", "ecos", "cuts", True, ""),
+        ConicEngine("scs", "scs", "cuts", True, "time_limit_secs", SCS_SETTINGS),
+        ConicEngine("mosek", "mosek", "cone", True, "MSK_DPAR_OPTIMIZER_MAX_TIME"),
+        ConicEngine("highs", "highspy", "cuts", False, "time_limit"),
     )
 }

@@ -42,7 +42,7 @@ import numpy as np
 from ..physics.demand import Demand
 from ..problem import FloatArray, IntArray
 from .data import MEMORY, PIECES, TANGENTS, Centre, coefficients
-from .engines import Engine
+from .engines import ConicEngine
 
 
 class Solution(NamedTuple):
@@ -76,7 +76,7 @@ class ConvexProgram:
         problem: the cvxpy problem, for inspection.
     """
 
-    def __init__(self, clients: int, engine: Engine, form: str, joint: bool) -> None:
+    def __init__(self, clients: int, engine: ConicEngine, form: str, joint: bool) -> None:
         cp = _cvxpy()
         self.engine, self.form, self.joint = engine, form, joint
         self._data: dict[str, Any] = {}
@@ -180,7 +180,7 @@ class Programs:
     def __len__(self) -> int:
         return len(self._programs)
 
-    def get(self, clients: int, engine: Engine, form: str, joint: bool) -> ConvexProgram:
+    def get(self, clients: int, engine: ConicEngine, form: str, joint: bool) -> ConvexProgram:
         """The program of that kind, built on first use."""
         key = clients, engine.name, form, joint
         if key not in self._programs:

@@ -13,7 +13,7 @@ from ..checks import choice
 from ..errors import OptionError
 from ..gap_budget import GapBudget
 from ..method import Answer, Request
-from ..minlp.engines import Engine, find_engine
+from ..minlp.engines import MinlpEngine, find_engine
 from ..physics.demand import Demand
 from ..primal.incumbent import Incumbent, Point, fastest_point
 from ..primal.rounding import improve, round_and_improve
@@ -91,15 +91,15 @@ def minlp(
         "seed": request.seed,
         "options": _plain(engine_options or {}),
     }
-    search = _Search(demand, request, chosen, first)
+    search = _EngineRun(demand, request, chosen, first)
     search.collect(run_worker(problem, job, request.remaining_s()))
     return search.answer(form)
 
 
-class _Search:
+class _EngineRun:
     """What is known so far: the incumbent, the engine's bound, how it ended."""
 
-    def __init__(self, demand: Demand, request: Request, engine: Engine, first: Point) -> None:
+    def __init__(self, demand: Demand, request: Request, engine: MinlpEngine, first: Point) -> None:
         self.demand, self.request, self.engine, self.first = demand, request, engine, first
         self.incumbent = Incumbent(demand, request, first)
         self.begun_s, self.ended_s = request.elapsed_s(), math.nan

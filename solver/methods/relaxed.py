@@ -14,7 +14,7 @@ from ..bounds.certificate import Certificate
 from ..bounds.price_cover import PriceCover
 from ..checks import choice
 from ..conic.data import Centre, least_snr, retained
-from ..conic.engines import ENGINES, FORMS, Engine
+from ..conic.engines import ENGINES, FORMS, ConicEngine
 from ..conic.program import ConvexProgram, Programs, Solution
 from ..errors import OptionError
 from ..method import Answer, Request
@@ -83,10 +83,12 @@ def relaxed(
         OptionError, MissingDependencyError: the engine or form is unknown, does not fit or is absent.
     """
     asked = _checked(engine, form, joint, programs)
-    return _Search(problem, request, Programs() if programs is None else programs, joint).run(asked, form)
+    return _RelaxationRun(problem, request, Programs() if programs is None else programs, joint).run(
+        asked, form
+    )
 
 
-def _checked(engine: Any, form: Any, joint: Any, programs: Any) -> Engine:
+def _checked(engine: Any, form: Any, joint: Any, programs: Any) -> ConicEngine:
     """The engine of that name, once all options are in order."""
     asked = ENGINES[choice(WHO, "engine", engine, ENGINES)]
     choice(WHO, "form", form, ("auto", *FORMS))
@@ -101,7 +103,7 @@ def _checked(engine: Any, form: Any, joint: Any, programs: Any) -> Engine:
     return asked
 
 
-class _Search:
+class _RelaxationRun:
     """One call: the incumbent, the cover of round times, and what the engines did."""
 
     def __init__(self, problem: Problem, request: Request, programs: Programs, joint: bool) -> None:
@@ -134,7 +136,7 @@ class _Search:
         """Whether nothing is open, or the time is up."""
         return not self.cover.open or self.request.expired()
 
-    def run(self, engine: Engine, form: str) -> Answer:
+    def run(self, engine: ConicEngine, form: str) -> Answer:
         """Search with the engine asked for, and with others while those before them fail."""
         if form == "auto":
             flat = least_snr(self.demand, self._centre_of(self.best)) < FLAT_CONE
@@ -174,7 +176,7 @@ class _Search:
             message=message,
         )
 
-    def _solve_with(self, engine: Engine, form: str) -> bool:
+    def _solve_with(self, engine: ConicEngine, form: str) -> bool:
         """Search with one engine; False where it fails or is not accurate enough to go on."""
         clients = self.problem.clients
         if self.joint and not self.done:
@@ -284,7 +286,7 @@ class _Search:
         return float(retained(self.demand, centre.tokens).sum()) / centre.round_s
 
 
-def _fallbacks(engine: Engine, form: str) -> Iterator[tuple[Engine, str]]:
+def _fallbacks(engine: ConicEngine, form: str) -> Iterator[tuple[ConicEngine, str]]:
     """The engine and form asked for, then those that take over in turn."""
     yield engine, form
     others = [engine] if form == "cone" else []

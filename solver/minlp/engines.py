@@ -15,7 +15,7 @@ class RefusedSettingError(ValueError):
 
 
 @dataclass(frozen=True)
-class Engine:
+class MinlpEngine:
     """A solver of nonlinear models that Pyomo, or for SCIP its own package, can call.
 
     Attributes:
@@ -60,12 +60,12 @@ _IDAES: Final = "Run pip install idaes-pse, then idaes get-extensions, and add i
 ENGINES: Final = {
     engine.name: engine
     for engine in (
-        Engine("scip", "", True, True, "limits/gap", "Run pip install pyscipopt"),
-        Engine("couenne", "couenne", True, True, "allowable_fraction_gap", _IDAES),
-        Engine(
+        MinlpEngine("scip", "", True, True, "limits/gap", "Run pip install pyscipopt"),
+        MinlpEngine("couenne", "couenne", True, True, "allowable_fraction_gap", _IDAES),
+        MinlpEngine(
             "baron", "baron", True, True, "EpsR", "Get BARON and a licence at minlp.com and add it to PATH"
         ),
-        Engine(
+        MinlpEngine(
             "gurobi",
             "gurobi_direct_minlp",
             True,
@@ -73,17 +73,19 @@ ENGINES: Final = {
             "MIPGap",
             "Run pip install gurobipy and get a licence",
         ),
-        Engine("maingo", "appsi_maingo", True, True, "epsilonR", "Run pip install maingopy"),
-        Engine("bonmin", "bonmin", False, True, "", _IDAES),
-        Engine("ipopt", "ipopt", False, False, "", f"{_IDAES}, or use conda install -c conda-forge ipopt"),
-        Engine(
+        MinlpEngine("maingo", "appsi_maingo", True, True, "epsilonR", "Run pip install maingopy"),
+        MinlpEngine("bonmin", "bonmin", False, True, "", _IDAES),
+        MinlpEngine(
+            "ipopt", "ipopt", False, False, "", f"{_IDAES}, or use conda install -c conda-forge ipopt"
+        ),
+        MinlpEngine(
             "mindtpy", "mindtpy", False, True, "", f"Run pip install highspy for HiGHS; for ipopt, {_IDAES}"
         ),
     )
 }
 
 
-def find_engine(name: Any) -> Engine:
+def find_engine(name: Any) -> MinlpEngine:
     """The engine of that name: one of `ENGINES`, or any other that Pyomo can call.
 
     Raises:
@@ -95,7 +97,7 @@ def find_engine(name: Any) -> Engine:
         engine.require()
         return engine
     if isinstance(name, str) and name and _pyomo_finds(name):
-        return Engine(name, name, False, True, "", "")
+        return MinlpEngine(name, name, False, True, "", "")
     raise OptionError(
         "solver 'minlp'",
         f"engine={name!r}",

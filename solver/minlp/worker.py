@@ -25,7 +25,7 @@ import numpy as np
 from ..allocation import Allocation
 from ..problem import Problem
 from ..result import Stop
-from .engines import MINDTPY_PARTS, Engine, RefusedSettingError, find_engine
+from .engines import MINDTPY_PARTS, MinlpEngine, RefusedSettingError, find_engine
 from .model import bound_margin, minlp_model
 from .process import JOB, PROBLEM
 
@@ -90,7 +90,7 @@ def solve_job(job: Mapping[str, Any], report: Report) -> None:
 def solve_with_pyomo(
     model: ConcreteModel,
     report: Report,
-    engine: Engine,
+    engine: MinlpEngine,
     gap: float,
     deadline: float | None,
     options: Mapping[str, Any],

@@ -20,7 +20,7 @@ from stsflora.solver import (
     solve,
 )
 from stsflora.solver.conic.data import Centre
-from stsflora.solver.conic.engines import ENGINES, Engine
+from stsflora.solver.conic.engines import ENGINES, ConicEngine
 from stsflora.solver.conic.program import ConvexProgram, Programs, Solution
 from stsflora.solver.physics.demand import Demand
 
@@ -179,7 +179,7 @@ def test_bad_options_get_one_sentence(options: dict[str, Any], sentence: str) ->
 
 
 def test_a_missing_engine_gets_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Engine, "available", property(lambda self: self.name != "mosek"))
+    monkeypatch.setattr(ConicEngine, "available", property(lambda self: self.name != "mosek"))
     with pytest.raises(MissingDependencyError) as error:
         solve(small_problem(), "relaxed", engine="mosek")
     assert str(error.value) == (
