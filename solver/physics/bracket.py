@@ -68,31 +68,29 @@ class Bracket:
         if y == 0.0:
             return x
         if y > 0.0:
-            self.low = max(self.low, x)
+            self.low = x if x > self.low else self.low
         else:
-            self.high = min(self.high, x)
-        step = self._step(x, y, slope)
+            self.high = x if x < self.high else self.high
         self._steps += 1
-        if self.width < math.inf:
+        longest = self._longest
+        if math.isinf(y):
+            self._previous = None
+            step = math.copysign(GROWTH, y)
+        else:
+            if slope is None and self._previous is not None and x != self._previous[0]:
+                slope = (y - self._previous[1]) / (x - self._previous[0])
+                slope = min(max(slope, STEEPEST), FLATTEST) if slope < 0.0 else None
+            if slope is not None:
+                self._slope = slope
+            self._previous = x, y
+            step = -y / self._slope
+        step = longest if step > longest else -longest if step < -longest else step
+        if self.high - self.low < math.inf:
             bisect = self._bisect_every and self._steps % self._bisect_every == 0
             if self.low < x + step < self.high and not bisect:
                 return x + step
             return 0.5 * (self.low + self.high)
         if self._pace:
-            step = math.copysign(max(abs(step), self._pace), y)
+            step = math.copysign(min(max(abs(step), self._pace), longest), y)
             self._pace *= 2.0
-        return x + min(max(step, -self._longest), self._longest)
-
-    def _step(self, x: float, y: float, slope: float | None) -> float:
-        """Newton's or the secant's step, no longer than allowed."""
-        if math.isinf(y):
-            self._previous = None
-            return math.copysign(min(GROWTH, self._longest), y)
-        if slope is not None:
-            self._slope = slope
-        elif self._previous is not None and x != self._previous[0]:
-            secant = (y - self._previous[1]) / (x - self._previous[0])
-            if secant < 0.0:
-                self._slope = min(max(secant, STEEPEST), FLATTEST)
-        self._previous = x, y
-        return min(max(-y / self._slope, -self._longest), self._longest)
+        return x + step
