@@ -6,6 +6,7 @@ import math
 from typing import Final, NamedTuple
 
 from ..result import Stop
+from ..tolerances import TIME
 from .affine_bound import AffineBound
 from .certificate import BestReplies, Certificate, Tangent
 from .clearing_price import clear
@@ -218,7 +219,8 @@ class IntervalSearch:
 
     def _leave_open(self, one_s: float, other_s: float, bound: float) -> None:
         low_s, high_s = sorted((one_s, other_s))
-        bound = min(bound, self.demand.most_retained / low_s)
+        # The slack covers the accuracy of the least round times, which the ends are taken from.
+        bound = min(bound, self.demand.most_retained / low_s * (1.0 + 8.0 * TIME))
         self._cover.leave_open(Interval(low_s, high_s, bound, one_s))
 
     def _visit(self, interval: Interval, price: float) -> tuple[float, bool]:

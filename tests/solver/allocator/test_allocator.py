@@ -410,6 +410,12 @@ def test_whatever_comes_in_a_feasible_plan_comes_out(junk: list[tuple[str, Any]]
     assert all(math.isfinite(value) for grant in plan.grants.values() for value in grant)
 
 
+@pytest.mark.parametrize("overhead_s", [2.0**exponent for exponent in range(40, 52)])
+def test_a_bound_is_not_below_its_plan_when_an_overhead_dwarfs_the_upload(overhead_s: float) -> None:
+    plan = small_cell().plan([good("a"), good("far", overhead_s=overhead_s)])
+    assert plan.ste <= plan.bound
+
+
 def test_collections_that_are_none_are_refused() -> None:
     for given_ in (3, None, "abc", good("a")):
         with pytest.raises(
