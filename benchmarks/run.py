@@ -11,6 +11,7 @@ import joblib  # type: ignore[import-untyped]
 
 from ..solver import FileFormatError, OptionError, Stop
 from ..solver.checks import whole_number
+from ..solver.files.file_access import make_folder
 from .job import Job, run_job
 from .rows import Row, RowWriter, read_rows
 
@@ -45,13 +46,13 @@ def run(
     rows = read_rows(path) if resume else []
     wanted = {job.key: job for job in jobs}
     executor = _executor(workers, backend)
+    make_folder(output)
     try:
-        output.mkdir(parents=True, exist_ok=True)
         if not resume:
             path.unlink(missing_ok=True)
     except OSError as error:
         raise FileFormatError(
-            f"folder {str(output)!r}", str(error), "a folder that can be made", "Choose another with --output"
+            f"file {str(path)!r}", str(error), "a file that can be replaced", "Choose another folder"
         ) from error
     for row in rows:
         if wanted.pop(row.key, None) is not None:

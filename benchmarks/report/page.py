@@ -15,8 +15,8 @@ from typing import Annotated, Final
 
 import typer
 
-from ...solver import FileFormatError, OptionError, Stop
-from ...solver.files.file_access import write_atomically
+from ...solver import OptionError, Stop
+from ...solver.files.file_access import make_folder, write_atomically
 from ..rows import Row
 from .archive import compact, read_archive, write_archive
 from .pictures import save_pictures
@@ -60,13 +60,7 @@ def write_page(rows: Sequence[Row], page: Path) -> list[Path]:
         raise OptionError("the page", f"{str(page)!r}", "a name that ends in .md", "Correct it")
     kept = [compact(row) for row in rows]
     text = page_text(kept, page.stem)
-    images = page.parent / "images"
-    try:
-        images.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileFormatError(
-            f"folder {str(images)!r}", str(error), "a folder that can be made", "Choose another page"
-        ) from error
+    images = make_folder(page.parent / "images")
     ranked = best_first(competitors(judge(kept, best_known(kept))))
     drawn = save_pictures(ranked, images, SHOWN, f"{page.stem}_")
     archive = write_archive(kept, page.with_suffix(".jsonl.gz"))

@@ -44,6 +44,7 @@ def reproduce(
     """Make a table or figure of the paper anew: its numbers, ours, and whether they agree."""
     from dataclasses import asdict
 
+    from ...solver.files.file_access import make_folder
     from ..paper.comparison import SHORT, comparison_table
     from ..paper.provenance import provenance
     from ..paper.report import save_report
@@ -55,6 +56,7 @@ def reproduce(
         require_packages()
         return train_all(configs, output / "runs", resume=True, device=chosen.device)
 
+    make_folder(output)  # before the work, which would be lost without one
     console, plain = Console(), {}
     for name in TARGETS if target == "all" else (target,):
         started = time.perf_counter()

@@ -15,6 +15,7 @@ from ...models.cell.cell import Cell, Round, simulate
 from ...models.vit.adapter import get_state, save_adapter, set_state
 from ...models.vit.tokens import select
 from ...solver import StsfloraError
+from ...solver.files.file_access import make_folder
 from .checkpoint import RoundLog, save_checkpoint
 from .client import in_batches
 from .client_pool import ClientPool, local_clients
@@ -145,8 +146,7 @@ def finetune(
         TrainingError: a loss is not finite.
         StsfloraError: data, weights or solver fail, each by its own class.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / CHECKPOINT
+    file = make_folder(folder) / CHECKPOINT
     run = prepare(config, cache, device, like, with_clients=clients is None)
     if resume and file.exists():
         restore(run, file)

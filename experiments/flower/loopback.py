@@ -27,6 +27,7 @@ import httpx
 import typer
 
 from ...solver import OptionError, StsfloraError
+from ...solver.files.file_access import make_folder
 from ..finetune.checkpoint import load_checkpoint
 from ..finetune.train import CHECKPOINT
 from .certificates import AUTHORITY, CERTIFICATE, KEY, make_node_key, make_server_files
@@ -248,7 +249,7 @@ def main(
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that contexts are left
     victim, in_round = (None, 0) if simulate else kill_plan(kill, nodes, rounds)
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     settings = (f"clients={nodes}", f"rounds={rounds}", f'output="{output.resolve()}"', run_config)
     with (
         tempfile.TemporaryDirectory(prefix="stsflora-") as folder,

@@ -55,9 +55,8 @@ def save_report(report: Report, output: Path, provenance: Mapping[str, Any]) -> 
     """Write a report's Markdown, CSV files, picture and provenance; the names of the files.
 
     Raises:
-        FileFormatError: the folder cannot be written.
+        FileFormatError: the folder is missing or cannot be written.
     """
-    output.mkdir(parents=True, exist_ok=True)
     name = report.target
     texts = {
         f"{name}.md": markdown(report, provenance),

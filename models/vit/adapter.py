@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ...solver import FileFormatError, OptionError
 from ...solver.checks import choice, whole_number
-from ...solver.files.file_access import existing_file
+from ...solver.files.file_access import existing_file, make_folder
 from ...solver.random_streams import derived_seed
 
 TARGETS: Final = ("attn.qkv", "mlp.fc1", "mlp.fc2")
@@ -161,9 +161,8 @@ def save_adapter(model: PeftModel, folder: str | PathLike[str]) -> Path:
     Raises:
         FileFormatError: the folder cannot be written.
     """
-    target = Path(folder)
+    target = make_folder(folder)
     try:
-        target.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target) as temporary:
             model.save_pretrained(temporary, safe_serialization=True)
             for name in ("adapter_model.safetensors", "adapter_config.json"):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ...solver import FileFormatError, OptionError
-from ...solver.files.file_access import existing_file, write_atomically
+from ...solver.files.file_access import existing_file, make_folder, write_atomically
 from ...solver.random_streams import derived_seed
 from ..data import Images, digits
 from .timm_parts import VisionTransformer, fit_weights
@@ -101,8 +101,7 @@ def digits_vit(cache: Path, classes: int = 10, seed: int = 0) -> nn.Module:
     Raises:
         FileFormatError: the folder cannot be written, or holds a broken file.
     """
-    cache.mkdir(parents=True, exist_ok=True)
-    file = cache / DIGITS_VIT_FILE
+    file = make_folder(cache) / DIGITS_VIT_FILE
     if not file.exists():
         pretrained = pretrain(digits(DIGITS_VIT["img_size"])[0])
         write_atomically(file, save({name: value.contiguous() for name, value in pretrained.items()}))

@@ -1,4 +1,4 @@
-"""Checked reading and atomic writing of files."""
+"""Checked reading and atomic writing of files, and making of folders."""
 
 from __future__ import annotations
 
@@ -26,6 +26,21 @@ def existing_file(path: str | PathLike[str], max_bytes: int, next_step: str) -> 
     if size > max_bytes:
         raise FileFormatError(f"file {file.name!r}", f"{size} bytes", f"at most {max_bytes} bytes", next_step)
     return file
+
+
+def make_folder(path: str | PathLike[str]) -> Path:
+    """The folder, made with its parents where it is missing. Raises FileFormatError."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise FileFormatError(
+            f"folder {str(path)!r}",
+            f"a place where no folder can be made ({getattr(error, 'strerror', None) or error})",
+            "a folder, or a name in a writable one",
+            "Choose another",
+        ) from error
+    return folder
 
 
 def write_atomically(path: str | PathLike[str], data: bytes) -> Path:

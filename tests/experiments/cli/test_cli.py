@@ -391,6 +391,16 @@ def test_bench_sets_one_thread_before_numpy_loads():
     assert loaded_by("solvers") == ["threads None"]
 
 
+@pytest.mark.parametrize("command", [("reproduce", "table2", "--quick"), ("bench", "--suite", "demo")])
+def test_an_output_folder_that_cannot_be_made_is_refused_before_the_work(call, tmp_path, command):
+    (tmp_path / "taken").touch()
+    code, out, err = call(*command, "--output", str(tmp_path / "taken" / "deeper"))
+    assert code != 0
+    assert out == ""
+    assert "no folder can be made" in err
+    assert "Traceback" not in err
+
+
 # results as data
 
 
