@@ -81,6 +81,11 @@ class Images:
         rows = torch.from_numpy(np.asarray(index, dtype=np.int64))
         return Images(self.pixels[rows], self.labels[rows], self.classes)
 
+    def thinned(self, count: int) -> Images:
+        """So many of the images, spread evenly from the first to the last; all where there are no more."""
+        spread = np.linspace(0, len(self) - 1, min(count, len(self)))
+        return self.take(spread.round().astype(np.int64))
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:

@@ -214,7 +214,8 @@ def _importance(value: ArrayLike) -> FloatArray:
     array = array.astype(np.float64)
     good = within(array, 0.0, open_high=True)
     _require("importance", array, good, "finite and >= 0", "Clean the attention map")
-    if not np.any(array[:, 1:] > 0) and not np.any(array[:, 0] > 0):
+    largest = array.max()
+    if not largest > 0:
         raise ProblemError(
             "Problem.importance",
             "all zeros",
@@ -225,7 +226,7 @@ def _importance(value: ArrayLike) -> FloatArray:
     if not descending.all():
         array.sort(axis=1)
         array = np.ascontiguousarray(array[:, ::-1])
-    _require_magnitude("importance", array.max())
+    _require_magnitude("importance", largest)
     return _frozen(array)
 
 

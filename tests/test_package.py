@@ -162,8 +162,8 @@ STOREYS: dict[str, tuple[str, ...]] = {
     "benchmarks/studies": ("timing", "convex_forms", "drop_in", "warm_start"),
     "experiments": ("field_info", "finetune", "paper", "flower", "cli"),
     "experiments/finetune": (
-        *("config", "checkpoint", "device", "client_tokens", "client", "training_steps", "schemes"),
-        *("run", "uplink", "client_pool", "train"),
+        *("config", "packages", "checkpoint", "device", "client_tokens", "client", "training_steps"),
+        *("schemes", "run", "uplink", "client_pool", "train"),
         *("run_records", "report"),
     ),
     "experiments/paper": (

@@ -169,10 +169,7 @@ class Standing:
 
 def best_known(rows: Iterable[Row]) -> dict[str, Known]:
     """What is known of each instance, by fingerprint; skipped rows know nothing."""
-    groups: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        if row.fingerprint and not row.skipped:
-            groups[row.fingerprint].append(row)
+    ran = (row for row in rows if row.fingerprint and not row.skipped)
     return {
         fingerprint: Known(
             ste=max((row.ste for row in group if row.feasible), default=-math.inf),
@@ -180,7 +177,7 @@ def best_known(rows: Iterable[Row]) -> dict[str, Known]:
             infeasible=any(row.stop == Stop.INFEASIBLE for row in group)
             and not any(row.feasible for row in group),
         )
-        for fingerprint, group in groups.items()
+        for fingerprint, group in grouped(ran, lambda row: row.fingerprint).items()
     }
 
 

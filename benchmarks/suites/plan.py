@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ...solver import OptionError, UnknownNameError, solvers
+from ...solver import UnknownNameError, solvers
 from ...solver.checks import real_number, whole_number
 from ...solver.registry import lookup
 from ...solver.solver_text import parse_solver
@@ -29,8 +29,7 @@ def plan(suite: Suite) -> list[Job]:
     whole_number("bench", "seeds", suite.seeds, 1)
     whole_number("bench", "repeats", suite.repeats, 1)
     real_number("bench", "gap", suite.gap)
-    if not suite.time_limit_s > 0:  # inf is no limit
-        raise OptionError("bench", f"time_limit_s={suite.time_limit_s!r}", "a number > 0", "Pass a float")
+    real_number("bench", "time_limit_s", suite.time_limit_s, open_low=True, infinite=True)
     versions = {name: versions_for(lookup(name)) for name, _ in chosen}
     jobs = [
         Job(

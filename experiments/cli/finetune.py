@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -13,6 +12,7 @@ from rich.console import Console
 
 from ..field_info import field_infos
 from ..finetune.config import DEVICES, SMALL, Config, cache_folder
+from ..finetune.packages import require_packages
 from .option_types import name_option, with_options_of
 from .output import AsJson, drawn, print_files, print_json, print_table, progress
 
@@ -43,7 +43,7 @@ def finetune(
 
     Lists separated by commas are run in all combinations. Without arguments: six schemes on digits, offline.
     """
-    require_packages()
+    require_packages("stsflora finetune")
     from dataclasses import asdict
 
     import torch
@@ -97,21 +97,6 @@ def train_all(configs: Mapping[str, Config], output: Path, *, resume: bool, devi
             )
             runs.append(run)
     return runs
-
-
-def require_packages() -> None:
-    """Raise MissingDependencyError unless everything that training needs is installed."""
-    from ...solver import MissingDependencyError
-
-    needed = ("torch", "timm", "peft", "safetensors", "sklearn")
-    missing = [name for name in needed if find_spec(name) is None]
-    if missing:
-        raise MissingDependencyError(
-            "stsflora finetune",
-            f"no package {missing[0]}",
-            "an installation with the extra train",
-            'Run pip install "stsflora[train]"',
-        )
 
 
 def _configs(settings: Mapping[str, Any]) -> dict[str, Config]:

@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..finetune.config import Config, cache_folder
+from ..finetune.packages import require_packages
 from ..paper.settings import TARGETS, ReproductionSettings
-from .finetune import require_packages, train_all
+from .finetune import train_all
 from .option_types import Names, with_options_of
 from .output import AsJson, print_files, print_json
 
@@ -53,7 +54,7 @@ def reproduce(
     chosen = ReproductionSettings(**settings, cache=cache_folder())
 
     def train(configs: Mapping[str, Config]) -> list[Run]:
-        require_packages()
+        require_packages("stsflora finetune")
         return train_all(configs, output / "runs", resume=True, device=chosen.device)
 
     make_folder(output)  # before the work, which would be lost without one

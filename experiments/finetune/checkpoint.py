@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -19,7 +19,10 @@ from ...solver.files.file_access import existing_file, write_atomically
 from ...solver.files.json_files import parse_json
 from .config import Config
 
-MAX_BYTES = 16 * 2**30
+CHECKPOINT: Final = "checkpoint.safetensors"
+"""Its name in the folder of a run."""
+
+MAX_BYTES: Final = 16 * 2**30
 
 
 @dataclass(frozen=True)

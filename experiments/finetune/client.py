@@ -83,11 +83,7 @@ def backbone(config: Config, classes: int, cache: Path) -> nn.Module:
 def load_images(config: Config) -> tuple[Images, Images]:
     """Training and test images, the latter thinned evenly. Raises what `load_data` does."""
     data = load_data(config.data, config.size_px)
-    count = len(data.test)
-    if config.test_images is None or config.test_images >= count:
-        return data.train, data.test
-    spread = np.linspace(0, count - 1, config.test_images).round().astype(np.int64)
-    return data.train, data.test.take(spread)
+    return data.train, data.test if config.test_images is None else data.test.thinned(config.test_images)
 
 
 def partition(config: Config, held: Images) -> Parts:

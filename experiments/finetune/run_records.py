@@ -162,13 +162,13 @@ def from_folders(folder: Path) -> list[FinishedRun]:
     Raises:
         FileFormatError: there is none, or a checkpoint is broken.
     """
-    from .checkpoint import load_checkpoint
+    from .checkpoint import CHECKPOINT, load_checkpoint
 
-    files = sorted(folder.glob("**/checkpoint.safetensors"))
+    files = sorted(folder.glob(f"**/{CHECKPOINT}"))
     if not files:
         raise FileFormatError(
             f"folder {str(folder)!r}",
-            "no checkpoint.safetensors",
+            f"no {CHECKPOINT}",
             "a folder of runs",
             "Run stsflora finetune",
         )

@@ -16,15 +16,13 @@ from ...models.vit.adapter import get_state, save_adapter, set_state
 from ...models.vit.tokens import select
 from ...solver import StsfloraError
 from ...solver.files.file_access import make_folder
-from .checkpoint import RoundLog, save_checkpoint
+from .checkpoint import CHECKPOINT, RoundLog, save_checkpoint
 from .client import in_batches
 from .client_pool import ClientPool, local_clients
 from .config import Config
 from .device import autocast
 from .run import Run, prepare, restore
 from .uplink import plan_uplink, token_bytes
-
-CHECKPOINT = "checkpoint.safetensors"
 
 
 class TrainingError(StsfloraError, RuntimeError):

@@ -28,8 +28,7 @@ import typer
 
 from ...solver import OptionError, StsfloraError
 from ...solver.files.file_access import make_folder
-from ..finetune.checkpoint import load_checkpoint
-from ..finetune.train import CHECKPOINT
+from ..finetune.checkpoint import CHECKPOINT, load_checkpoint
 from .certificates import AUTHORITY, CERTIFICATE, KEY, make_node_key, make_server_files
 from .relay import Relay
 

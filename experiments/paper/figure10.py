@@ -119,7 +119,7 @@ def figure10(runs: Sequence[FinishedRun]) -> Report:
         statements=judge(CLAIMS, results) or [NOT_JUDGED],
         tables=[_table(name, group, full.get(name)) for name, group in series.items()],
         data=rows,
-        figure=_draw(series, full, photographs) if rows else None,
+        figure=_draw(series, full, photographs, paper) if rows else None,
     )
 
 
@@ -157,7 +157,12 @@ def _table(series: str, rows: Sequence[Record], full: float | None) -> TextTable
     return cross_table(title, "tokens", {(str(row["tokens"]), row["test"]): row for row in rows}, text)
 
 
-def _draw(series: Mapping[str, Sequence[Record]], full: Mapping[str, float], photographs: set[str]) -> Figure:
+def _draw(
+    series: Mapping[str, Sequence[Record]],
+    full: Mapping[str, float],
+    photographs: set[str],
+    paper: Mapping[tuple[str, str], PaperValue],
+) -> Figure:
     styles = looks((SELECTING, FULL), tuple(SCHEMES))
     whole, kept = TESTS
     tests = {
@@ -171,7 +176,7 @@ def _draw(series: Mapping[str, Sequence[Record]], full: Mapping[str, float], pho
             level = {"color": styles[FULL]["color"], "linestyle": ":", "label": SCHEMES[FULL]}
             axes.axhline(full[name], **level)
         if name in photographs:
-            low, high, near = _paper_counts(paper_values("fig10"))
+            low, high, near = _paper_counts(paper)
             axes.axvspan(low, high, color="0.93", zorder=0, label="paper: rises here (B)")
             axes.axvline(near, **REFERENCE, label="paper: near all tokens from here (B)")
         axes.set(xlabel="K, tokens kept per image", title=name)

@@ -80,5 +80,4 @@ def pictures(data: str | None, model: str, weights: Path | None, count: int, cac
     else:
         dataset = load_data(data, 224)
         vit, name = create(model, dataset.classes, 224, weights), model
-    rows = np.linspace(0, len(dataset.test) - 1, min(count, len(dataset.test))).round().astype(np.int64)
-    return Pictures(Path(data or "digits").stem, name, dataset.test.take(rows), vit)
+    return Pictures(Path(data or "digits").stem, name, dataset.test.thinned(count), vit)

@@ -8,8 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ...solver import FileFormatError, MissingDependencyError, UnknownNameError
+from ...solver import FileFormatError, UnknownNameError
 from ..finetune.config import Config
+from ..finetune.packages import require_packages
 from ..finetune.run_records import FinishedRun, committed, finished_run, from_folders
 from .figure6 import figure6
 from .figure8 import figure8a, figure8b, figure8c
@@ -109,13 +110,7 @@ def _attention(settings: ReproductionSettings, blocks: Sequence[int] = ()) -> At
 
 def _pictures(settings: ReproductionSettings, count: int) -> Pictures:
     """Images and model. Raises MissingDependencyError without torch and timm."""
-    if find_spec("timm") is None:
-        raise MissingDependencyError(
-            "reproduce fig9",
-            "no package timm",
-            "an installation with the extra train",
-            'Run pip install "stsflora[train]"',
-        )
+    require_packages("reproduce fig9", "timm")
     from .pictures import pictures
 
     return pictures(settings.found_data, settings.model, settings.found_weights, count, settings.cache)

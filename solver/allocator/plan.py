@@ -149,7 +149,7 @@ class Plan:
         return replace(self, grants=grants, bound=math.inf, quality=Quality.FEASIBLE)
 
     def __str__(self) -> str:
-        proof = f"gap {self.gap:.2e}" if self.gap < float("inf") else "no proved gap"
+        proof = f"gap {self.gap:.2e}" if self.gap < math.inf else "no proved gap"
         return (
             f"{len(self.grants)} clients, {len(self.dropped)} dropped: STE {self.ste:.6g}/s, {proof}, "
             f"{self.quality} ({self.solver}, {self.stop}), {self.seconds * 1e3:.2f} ms"

@@ -1,6 +1,5 @@
 """A solver or scheme looks the same in every picture, and lines say what their rows say."""
 
-import builtins
 from itertools import combinations
 
 import pytest
@@ -76,14 +75,6 @@ def test_lines_are_medians_per_value_in_order_with_their_spread():
     assert [segment[:, 1].tolist() for segment in segments] == [[1.0, 9.0], [10.0, 90.0]]
 
 
-def test_without_matplotlib_the_asking_command_and_the_remedy_are_named(monkeypatch):
-    original = builtins.__import__
-
-    def refuse(name, *arguments, **keywords):
-        if name.startswith("matplotlib"):
-            raise ImportError(name)
-        return original(name, *arguments, **keywords)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
+def test_without_matplotlib_the_asking_command_and_the_remedy_are_named(without_matplotlib):
     with pytest.raises(MissingDependencyError, match=r'reproduce.*pip install "stsflora\[plot\]"'):
         canvas("reproduce", 1, 1, (3, 3))

@@ -1,6 +1,5 @@
 """Tables and pictures say what the rows say."""
 
-import builtins
 import math
 from dataclasses import replace
 
@@ -203,14 +202,6 @@ def test_what_rows_do_not_show_is_not_drawn(tmp_path):
     assert save_pictures([], tmp_path) == []
 
 
-def test_without_matplotlib_the_remedy_is_named(tmp_path, monkeypatch):
-    original = builtins.__import__
-
-    def refuse(name, *arguments, **keywords):
-        if name.startswith("matplotlib"):
-            raise ImportError(name)
-        return original(name, *arguments, **keywords)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
+def test_without_matplotlib_the_remedy_is_named(tmp_path, without_matplotlib):
     with pytest.raises(MissingDependencyError, match=r'pip install "stsflora\[plot\]"'):
         save_pictures(judged(rows()), tmp_path)

@@ -19,14 +19,14 @@ from safetensors.torch import save_file
 
 from stsflora.experiments.cli.main import main
 from stsflora.experiments.finetune import schemes, train, training_steps
-from stsflora.experiments.finetune.checkpoint import flat, load_checkpoint
+from stsflora.experiments.finetune.checkpoint import CHECKPOINT, flat, load_checkpoint
 from stsflora.experiments.finetune.client import draw_batch
 from stsflora.experiments.finetune.client_pool import local_clients
 from stsflora.experiments.finetune.config import Config
 from stsflora.experiments.finetune.report import labels, results_table
 from stsflora.experiments.finetune.run import prepare
 from stsflora.experiments.finetune.run_records import figures as final_figures
-from stsflora.experiments.finetune.train import CHECKPOINT, TrainingError, finetune
+from stsflora.experiments.finetune.train import TrainingError, finetune
 from stsflora.experiments.finetune.uplink import round_problem, staying
 from stsflora.models.vit.backbone import DIGITS_VIT_FILE, small_vit
 from stsflora.solver import (

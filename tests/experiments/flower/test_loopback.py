@@ -18,9 +18,9 @@ pytest.importorskip("flwr", reason="the extra flower is not installed")
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key, load_ssh_public_key
 
-from stsflora.experiments.finetune.checkpoint import load_checkpoint
+from stsflora.experiments.finetune.checkpoint import CHECKPOINT, load_checkpoint
 from stsflora.experiments.finetune.config import cache_folder
-from stsflora.experiments.finetune.train import CHECKPOINT, finetune
+from stsflora.experiments.finetune.train import finetune
 from stsflora.experiments.flower import loopback
 from stsflora.experiments.flower.certificates import (
     AUTHORITY,

@@ -8,18 +8,9 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from stsflora.experiments.finetune.run_records import FinishedRun
-from stsflora.experiments.paper.figure10 import accuracy_configs, figure10
+from helpers.finished_runs import RUN
 
-RUN = FinishedRun(
-    data="flowers102",
-    model="vit_tiny_patch16_224",
-    partition="dirichlet",
-    method="sflora",
-    cut=2,
-    rounds=60,
-    top1=0.9,
-)
+from stsflora.experiments.paper.figure10 import accuracy_configs, figure10
 
 
 def selected(count, top1, kept, **change):

@@ -6,21 +6,12 @@ import json
 from dataclasses import replace
 
 import pytest
+from helpers.finished_runs import RUN
 
-from stsflora.experiments.finetune.run_records import FinishedRun, committed, from_csv
+from stsflora.experiments.finetune.run_records import committed, from_csv
 from stsflora.experiments.paper.settings import BACKBONES
 from stsflora.experiments.paper.table1 import Table1Cell, cells, table1
 from stsflora.solver import FileFormatError, UnknownNameError
-
-RUN = FinishedRun(
-    data="flowers102",
-    model="vit_tiny_patch16_224",
-    partition="dirichlet",
-    method="sflora",
-    cut=2,
-    rounds=60,
-    top1=0.9,
-)
 
 
 def filled(runs):
