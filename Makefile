@@ -36,7 +36,7 @@ $(VENV)/demo.stamp: setup.cfg pyproject.toml $(FILES)
 	$(PYTHON) -c 'import sys; sys.exit("stsflora needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -e ".[fast,plot]"
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -e ".[plot]"
 	touch $@
 
 $(VENV)/dev.stamp: $(VENV)/demo.stamp

@@ -32,6 +32,8 @@ from .solve import solve
 
 from . import methods as methods  # isort: skip - each import there registers a solver
 
+from .solve_many import solve_many  # isort: skip - needs them
+
 __all__ = [
     "Allocation",
     "AllocationError",
@@ -68,5 +70,6 @@ __all__ = [
     "rayleigh_margin_db",
     "register",
     "solve",
+    "solve_many",
     "solvers",
 ]

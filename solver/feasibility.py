@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 
-from .physics.bandwidth import least_area
+from .physics.demand import Demand
+from .physics.loops import LONGEST_S, fits_eventually
 from .physics.payload import payload_of
 from .problem import FloatArray, Problem
 from .result import Diagnosis
+from .tolerances import PERMITTED_SHARE
 
-LONGEST_S: Final = 1e100
-"""Stands for no deadline: a slot in which the wideband limit is reached in float64."""
+
+def within_tolerance(problem: Problem) -> Problem:
+    """The problem itself where K_min fits its limits exactly, else with what `evaluate` permits more.
+
+    For methods that prove nothing: what fits into its limits is feasible.
+
+    Args:
+        problem: a feasible instance.
+
+    Cost: one closed form per client.
+    """
+    for share in (0.0, 0.5 * PERMITTED_SHARE):
+        tried = problem.with_raised_limits(share) if share else problem
+        if fits_eventually(Demand(tried).instance, problem.min_tokens.copy()):
+            return tried
+    return problem.with_raised_limits(PERMITTED_SHARE)
 
 
 def diagnose(problem: Problem) -> Diagnosis | None:
@@ -23,27 +37,27 @@ def diagnose(problem: Problem) -> Diagnosis | None:
     together: the bandwidths that meet the deadlines with the fewest tokens add up to more than there
     is; clients without a deadline need arbitrarily little, but not nothing.
 
-    The largest set that fits takes clients by least bandwidth need. Cost: O(M log M) when infeasible, one
-    evaluation of the rate where equal bandwidths prove that all is well, one of the closed form otherwise.
+    Limits count as `evaluate` counts them, tolerance included: what it accepts is never called infeasible.
+    They are named as given. The largest set that fits takes clients by least bandwidth need.
+
+    Cost: O(M log M) when infeasible, one evaluation of the rate where equal bandwidths prove that all is
+    well, one of the closed form otherwise.
     """
-    nats = payload_of(problem).bits(problem.min_tokens) * np.log(2.0)
+    nats = payload_of(problem).nats(problem.min_tokens)
     noise_over_gain = problem.noise_w_per_hz / problem.gain
     until_deadline = problem.max_power_w * problem.deadline_s
     energy = np.minimum(until_deadline, problem.max_energy_j)
     if _equal_shares_suffice(problem, nats, energy / noise_over_gain):
         return None
+    permitted = problem.with_raised_limits(PERMITTED_SHARE)
+    demand = Demand(permitted)
+    if fits_eventually(demand.instance, problem.min_tokens.copy()):
+        return None
+    slot_s = np.minimum(permitted.deadline_s, LONGEST_S)
+    need = demand.area(problem.min_tokens, slot_s)[0] / slot_s
+    alone = np.isinf(need)
+    budget = permitted.bandwidth_hz
     needed = nats * noise_over_gain
-    alone = needed >= energy * (1 - 1e-12)
-    timed = np.isfinite(problem.deadline_s)
-    if not alone.any() and not timed.any():
-        return None
-    need = np.zeros(problem.clients)
-    need[alone] = np.inf
-    rows = timed & ~alone
-    need[rows] = least_area(nats[rows], (energy / noise_over_gain)[rows])[0] / problem.deadline_s[rows]
-    budget = problem.bandwidth_hz * (1 - 1e-12)
-    if need.sum() <= budget:
-        return None
     order = np.argsort(need, kind="stable")
     # Sums in another order may differ by rounding: somebody is left out all the same.
     fits = order[np.cumsum(need[order]) <= budget][: problem.clients - 1]

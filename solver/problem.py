@@ -23,6 +23,10 @@ LARGEST: Final = 1e40
 """Magnitudes beyond these are refused: between them no product that a solver forms leaves float64."""
 
 
+LIMITS: Final = ("bandwidth_hz", "max_power_w", "max_energy_j", "deadline_s")
+"""What an allocation may use at most."""
+
+
 @dataclass(frozen=True, init=False, eq=False)
 class Problem:
     """One uplink round of M clients with N patch tokens each (design section 1); immutable.
@@ -171,6 +175,14 @@ class Problem:
         }
         return Problem(**arguments)
 
+    def with_raised_limits(self, share: float) -> Problem:
+        """The same round with its four limits times 1 + share; nothing is copied or checked anew."""
+        raised = object.__new__(Problem)
+        for field in fields(self):
+            value = getattr(self, field.name)
+            object.__setattr__(raised, field.name, value * (1.0 + share) if field.name in LIMITS else value)
+        return raised
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write to `.npz` or readable `.json` (by ending), atomically. Raises FileFormatError."""
         write_fields(self.as_dict(), path)
@@ -211,7 +223,7 @@ def _importance(value: ArrayLike) -> FloatArray:
             "(M, N) with M >= 1 clients and N >= 1 tokens",
             "Stack one row of token importances per client",
         )
-    array = array.astype(np.float64)
+    array = array.astype(np.float64, order="C")
     good = within(array, 0.0, open_high=True)
     _require("importance", array, good, "finite and >= 0", "Clean the attention map")
     largest = array.max()

@@ -23,7 +23,7 @@ from .feasibility import diagnose
 from .method import Answer, Request
 from .problem import Problem
 from .registry import lookup
-from .result import Quality, Result, Stop, relative_gap
+from .result import Diagnosis, Quality, Result, Stop, relative_gap
 from .tolerances import BOUND_CONTRADICTION, OPTIMALITY
 
 
@@ -83,25 +83,14 @@ def solve(
     info.check_options(options)
     info.check_payload(problem)
     info.require()
-    request = _request(problem, time_limit_s, gap, seed, start)
+    request = request_of(problem, time_limit_s, gap, seed, start)
     diagnosis = diagnose(problem)
     if diagnosis is not None:
         if throw:
             raise InfeasibleError(
                 "solve", "an infeasible instance", "limits that all clients can meet", f"Cause: {diagnosis}"
             )
-        return Result(
-            problem=problem,
-            solver=solver,
-            allocation=None,
-            evaluation=None,
-            bound=-math.inf,
-            asked_gap=request.gap,
-            stop=Stop.INFEASIBLE,
-            quality=Quality.NONE,
-            seconds=request.elapsed_s(),
-            diagnosis=diagnosis,
-        )
+        return infeasible_result(problem, solver, request, diagnosis)
     cause: Exception | None = None
     try:
         answer = info.method(problem, request, **options)
@@ -122,7 +111,7 @@ def solve(
             message=f"{type(cause).__name__}: {cause}",
             stats={"traceback": "".join(traceback.format_exception(cause))},
         )
-    result = _judge(problem, solver, request, answer, evaluation, seconds)
+    result = judge(problem, solver, request, answer, evaluation, seconds)
     if throw and result.quality in {Quality.NONE, Quality.INFEASIBLE}:
         raise SolverFailedError(
             f"solver {solver!r}",
@@ -135,9 +124,26 @@ def solve(
     return result
 
 
-def _request(
+def infeasible_result(problem: Problem, solver: str, request: Request, diagnosis: Diagnosis) -> Result:
+    """What is known of an instance that has no feasible allocation."""
+    return Result(
+        problem=problem,
+        solver=solver,
+        allocation=None,
+        evaluation=None,
+        bound=-math.inf,
+        asked_gap=request.gap,
+        stop=Stop.INFEASIBLE,
+        quality=Quality.NONE,
+        seconds=request.elapsed_s(),
+        diagnosis=diagnosis,
+    )
+
+
+def request_of(
     problem: Problem, time_limit_s: Any, gap: Any, seed: Any, start: Allocation | Result | None
 ) -> Request:
+    """The request of a call, its arguments checked."""
     started = time.perf_counter()
     limit_s = (
         math.inf
@@ -176,7 +182,7 @@ def _request(
     )
 
 
-def _judge(
+def judge(
     problem: Problem,
     solver: str,
     request: Request,

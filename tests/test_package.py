@@ -119,18 +119,18 @@ STOREYS: dict[str, tuple[str, ...]] = {
         *("files", "problem", "allocation"),
         *("physics", "evaluation", "result", "feasibility", "method"),
         *("bounds", "primal", "conic", "minlp"),
-        *("registry", "solver_text", "methods", "reference", "solve", "allocator"),
+        *("registry", "solver_text", "methods", "reference", "solve", "solve_many", "allocator"),
     ),
     "solver/files": ("file_access", "json_files", "problem_files"),
-    "solver/physics": (
-        *("bracket", "rounding_error", "uplink", "payload", "bandwidth"),
-        *("kernel", "payload_table", "compiled", "kernel_choice", "demand"),
-    ),
+    "solver/physics": ("jit", "instance", "loops", "uplink", "bandwidth", "payload", "demand", "bracket"),
     "solver/bounds": (
-        *("affine_bound", "certificate", "bound_tightening", "knapsack"),
-        *("intervals", "clearing_price", "round_time", "price_cover", "interval_search"),
+        *("goal", "intervals", "clearing_price", "round_time"),
+        *("dominance", "bound_tightening", "price_cover", "interval_search"),
     ),
-    "solver/primal": ("incumbent", "dinkelbach", "warm_start", "rounding", "blocks", "initial_points"),
+    "solver/primal": (
+        *("delivery", "dinkelbach", "optimum", "warm_start"),
+        *("rounding", "blocks", "initial_points"),
+    ),
     "solver/conic": ("engines", "data", "program"),
     "solver/minlp": ("engines", "pieces", "entropy", "model", "process", "scip", "worker"),
     "solver/methods": ("exact", "alternating", "greedy", "relaxed", "minlp", "rules"),
@@ -159,7 +159,9 @@ STOREYS: dict[str, tuple[str, ...]] = {
         *("records", "text_table", "drawing", "standing", "sentences", "tables", "pictures"),
         *("report", "archive", "page"),
     ),
-    "benchmarks/studies": ("timing", "convex_forms", "drop_in", "warm_start"),
+    "benchmarks/studies": (
+        *("timing", "convex_forms", "drop_in", "warm_start", "peers", "speed_worker", "speed"),
+    ),
     "experiments": ("field_info", "finetune", "paper", "flower", "cli"),
     "experiments/finetune": (
         *("config", "packages", "checkpoint", "device", "client_tokens", "client", "training_steps"),

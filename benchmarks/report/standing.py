@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, TypeVar
 import numpy as np
 
 from ...solver import Quality, Stop
-from ...solver.tolerances import CLAIM, FEASIBILITY
+from ...solver.tolerances import BOUND_CONTRADICTION, CLAIM, OPTIMALITY
 from ..rows import Row
 from .records import grouped
 
@@ -79,7 +79,7 @@ class Judged:
     @property
     def within_gap(self) -> bool:
         """Whether the answer is as good as asked: within the asked gap of the best known STE."""
-        return self.row.feasible and self.below <= max(self.row.asked_gap, FEASIBILITY)
+        return self.row.feasible and self.below <= max(self.row.asked_gap, OPTIMALITY)
 
     @property
     def limited(self) -> bool:
@@ -100,8 +100,7 @@ class Judged:
         """
         row = self.row
         claim = math.isnan(row.claimed_ste) or abs(row.claimed_ste - row.ste) <= CLAIM * abs(row.ste)
-        # An accepted allocation may exceed limits by FEASIBILITY, and its STE the optimum likewise.
-        bound = row.claimed_bound >= self.known.ste * (1 - FEASIBILITY)
+        bound = row.claimed_bound >= self.known.ste * (1 - BOUND_CONTRADICTION)
         return claim and bound and (row.stop != Stop.INFEASIBLE or self.known.infeasible)
 
     @property

@@ -6,11 +6,26 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from statistics import median
+from typing import NamedTuple
 
 from ...solver import Problem, Result
 
 Way = Callable[[Problem, Result | None], Result]
 """Solves a round, given its own result of the round before; None in the first."""
+
+
+class Timed(NamedTuple):
+    """Seconds that one or more instances took together, their STE, and how many of them count as solved."""
+
+    seconds: float
+    stes: Sequence[float]
+    solved: int
+
+
+def fastest(ways: Sequence[Callable[[], Timed]], repeats: int) -> list[Timed]:
+    """The fastest of every way's turns; the ways alternate, so that all meet the same machine."""
+    turns = [[way() for way in ways] for _ in range(repeats)]
+    return [min(column, key=lambda timed: timed.seconds) for column in zip(*turns, strict=True)]
 
 
 def table_lines(columns: Sequence[str], lines: Iterable[Sequence[object]], names: int = 1) -> Iterator[str]:

@@ -9,7 +9,6 @@ import numpy as np
 
 from ..physics.demand import Demand
 from ..problem import IntArray, Problem
-from ..tolerances import FEASIBILITY
 
 PASSES: Final = 4
 """Alternations of the two rules; each only narrows what the one before left."""
@@ -59,7 +58,7 @@ def _most_within(demand: Demand, round_s: float) -> IntArray:
     """(M,) largest K_m that a round can serve while the others send K_min, by bisection."""
     problem = demand.problem
     fewest = demand.bandwidth_hz(problem.min_tokens, round_s)
-    left = problem.bandwidth_hz * (1.0 + FEASIBILITY) - (fewest.sum() - fewest)
+    left = problem.bandwidth_hz - (fewest.sum() - fewest)
     low, high = problem.min_tokens.copy(), np.full(problem.clients, problem.tokens + 1)
     while (high - low > 1).any():
         middle = (low + high) // 2

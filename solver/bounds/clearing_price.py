@@ -7,10 +7,12 @@ from typing import Final
 
 import numpy as np
 
-from ..physics.bracket import Bracket
+from ..gap_budget import CLEARING
+from ..physics import loops
+from ..physics.bracket import advance, new_bracket
+from ..physics.loops import BestReplies
 from ..problem import IntArray
-from .certificate import BestReplies, Certificate
-from .intervals import Goal
+from .goal import STE, Goal, expired, offer
 
 MOST_STEPS: Final = 200
 """Far beyond what bisection of the logarithm of a price takes."""
@@ -29,71 +31,95 @@ PATIENCE: Final = 8
 
 
 def replies_around_budget(
-    certificate: Certificate, round_s: float, price: float, guess: IntArray, tolerance: float
+    goal: Goal, round_s: float, price: float, guess: IntArray, tolerance: float
 ) -> tuple[BestReplies, BestReplies]:
     """Best replies at a fixed round time just within and just beyond the bandwidth budget.
 
     Those within are a greedy knapsack: their tokens are those of highest gain per hertz. Both prices are
-    near the dual optimum of the linear relaxation, whose value either Lagrangian bounds from above.
+    near the dual optimum of the linear relaxation, whose value either Lagrangian bounds from above. The
+    same replies twice where only one side is known.
 
     Args:
-        certificate: of the problem.
+        goal: of the problem; its relaxed instance counts.
         round_s: tau, at least the least round time of `min_tokens`, s.
         price: a first guess of the price, retained attention per Hz s, > 0.
         guess: (M,) a first guess of the tokens.
-        tolerance: stop when the idle bandwidth is worth less than this share of the Lagrangian, or when
+        tolerance: stop when the Lagrangian is within this share of its least value over all prices, or when
             one token tells the two apart.
 
     Cost: usually three to six inner loops; secant steps on the log-log demand curve inside a bracket.
     """
-    budget = certificate.problem.bandwidth_hz
-    charged_s = round_s - certificate.origin_s
-    within: BestReplies | None = None
-    beyond: BestReplies | None = None
-    bracket, logarithm = Bracket(longest=LONGEST_STEP, pace=FIRST_PACE, bisect_every=4), math.log(price)
+    instance = goal.relaxed
+    budget = instance.bandwidth_hz
+    charged_s = round_s - instance.origin_s
+    replies = loops.best_replies(instance, round_s, price, guess)
+    within, beyond = replies, replies
+    some_within = some_beyond = False
+    bracket = new_bracket(longest=LONGEST_STEP, pace=FIRST_PACE, bisect_every=4)
     for step in range(MOST_STEPS):
-        replies = certificate.best_replies(round_s, math.exp(logarithm), guess)
-        guess = replies.choice.tokens
-        if replies.need_hz > budget:
-            beyond = replies
+        idle_hz = budget - replies.need_hz
+        if idle_hz < 0.0:
+            beyond, some_beyond = replies, True
         else:
-            within = replies
-            idle = replies.price * charged_s * (budget - replies.need_hz)
-            if idle <= tolerance * certificate.lagrangian(replies):
-                return within, beyond or within
-        if within is not None and beyond is not None:
-            apart = int(np.abs(within.choice.tokens - beyond.choice.tokens).sum())
+            within, some_within = replies, True
+            if replies.price * charged_s * idle_hz <= tolerance * replies.lagrangian:
+                break
+        if some_within and some_beyond:
+            apart = int(np.abs(within.tokens - beyond.tokens).sum())
             if apart <= 1 or within.price - beyond.price <= 1e-13 * within.price:
-                return within, beyond
-        elif within is not None and step >= PATIENCE:
+                break
+            # The dual function is convex in the price: `within` is this close to its least value.
+            excess = (within.price - beyond.price) * charged_s * (budget - within.need_hz)
+            if excess <= tolerance * within.lagrangian:
+                break
+        if expired(goal.monitor):
+            break
+        following = replies.price
+        if some_within and not some_beyond and step >= PATIENCE:
             # Do all tokens of any importance fit? Then bandwidth is worth next to nothing.
-            nearly_free = certificate.best_replies(round_s, 1e-30 * within.price, guess)
+            nearly_free = loops.best_replies(instance, round_s, 1e-30 * within.price, replies.tokens)
             if nearly_free.need_hz <= budget:
                 return nearly_free, nearly_free
-            beyond = nearly_free
-            bracket.low = math.log(nearly_free.price)
-        logarithm = bracket.next(logarithm, math.log(replies.need_hz / budget))
-        logarithm = min(max(logarithm, -LARGEST_EXPONENT), LARGEST_EXPONENT)
-    return within or replies, beyond or replies
+            beyond, some_beyond = nearly_free, True
+            bracket = new_bracket(
+                math.log(nearly_free.price), math.log(within.price), longest=LONGEST_STEP, bisect_every=4
+            )
+            following = math.sqrt(nearly_free.price) * math.sqrt(within.price)
+        else:
+            ratio = replies.need_hz / budget
+            excess = math.log(ratio) if ratio < math.inf else math.inf
+            bracket, logarithm = advance(bracket, math.log(replies.price), excess)
+            following = math.exp(min(max(logarithm, -LARGEST_EXPONENT), LARGEST_EXPONENT))
+        replies = loops.best_replies(instance, round_s, following, replies.tokens)
+    if not some_within:
+        within = beyond
+    if not some_beyond:
+        beyond = within
+    return within, beyond
 
 
-def clear(certificate: Certificate, goal: Goal, round_s: float, price: float) -> BestReplies:
+def clear(goal: Goal, round_s: float, price: float) -> BestReplies:
     """Best replies at the clearing price of a round time; tokens met on the way are offered to the goal.
 
+    Between the replies just within and just beyond the budget lie the tokens that tie at the price: filled up
+    in the order of gain per hertz they miss the linear relaxation by less than one token's gain.
+
     Args:
-        certificate: of the problem.
-        goal: gets the tokens just within and just beyond the budget.
+        goal: gets the tokens just within and just beyond the budget, and the fill.
         round_s: tau, s.
         price: a first guess of the price; of any magnitude.
     """
-    around = replies_around_budget(
-        certificate, round_s, usable_price(goal, certificate, price), goal.tokens, goal.budget.clearing
+    within, beyond = replies_around_budget(
+        goal, round_s, usable_price(goal, price), goal.tokens, CLEARING * goal.gap
     )
-    for replies in around:
-        goal.offer(replies.choice.tokens, round_s)
-    return min(around, key=certificate.lagrangian)
+    offer(goal, within.tokens, round_s)
+    if beyond.price < within.price:
+        offer(goal, beyond.tokens, round_s)
+        if within.need_hz <= goal.relaxed.bandwidth_hz < beyond.need_hz:
+            offer(goal, loops.filled(goal.relaxed, within, beyond), round_s)
+    return within if within.lagrangian <= beyond.lagrangian else beyond
 
 
-def usable_price(goal: Goal, certificate: Certificate, price: float) -> float:
+def usable_price(goal: Goal, price: float) -> float:
     """The price, or one of the right magnitude where it is 0 or infinite."""
-    return price if 0 < price < math.inf else goal.value / certificate.problem.bandwidth_hz
+    return price if 0.0 < price < math.inf else goal.best[STE] / goal.relaxed.bandwidth_hz

@@ -4,107 +4,85 @@ from __future__ import annotations
 
 import heapq
 import math
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from ..gap_budget import GapBudget
-from ..problem import IntArray
+import numpy as np
+
+from ..problem import FloatArray
 
 
 class Interval(NamedTuple):
-    """Round times from `low_s` to `high_s`, a bound on their STE, 1/s, and where it seems largest."""
+    """Round times with an upper bound on their STE; the one of largest bound comes first in order.
 
-    low_s: float
-    high_s: float
-    bound: float
-    peak_s: float
-
-    @property
-    def middle_s(self) -> float:
-        """Geometric middle."""
-        return math.sqrt(self.low_s * self.high_s)
-
-    @property
-    def width(self) -> float:
-        """Relative width."""
-        return self.high_s / self.low_s - 1.0
-
-    def halves(self, bound: float) -> tuple[Interval, Interval]:
-        """Both halves, with a bound that holds for the whole."""
-        middle_s = self.middle_s
-        return Interval(self.low_s, middle_s, bound, middle_s), Interval(
-            middle_s, self.high_s, bound, middle_s
-        )
-
-
-class Goal(Protocol):
-    """What a proof works towards: the best known allocation, and when it may end."""
-
-    @property
-    def budget(self) -> GapBudget:
-        """Shares of the asked gap."""
-
-    @property
-    def value(self) -> float:
-        """Best known STE, 1/s."""
-
-    @property
-    def target(self) -> float:
-        """Intervals with a bound up to here are done with."""
-
-    @property
-    def tokens(self) -> IntArray:
-        """(M,) tokens of the best known allocation."""
-
-    def offer(self, tokens: IntArray, round_s: float) -> object:
-        """Hand over (M,) tokens that may be better, and a guess of the least round time that fits them."""
-
-    def expired(self) -> bool:
-        """Whether the time is up."""
-
-
-class IntervalCover:
-    """Round times done with, and open intervals, largest bound first.
-
-    `bound` holds at any moment for every allocation whose round time lies in the cover.
+    Attributes:
+        minus_bound: the bound with the sign turned, 1/s.
+        low_s: where it begins, s.
+        high_s: where it ends, s.
+        peak_s: where the STE seems largest, s.
     """
 
-    def __init__(self) -> None:
-        self.closed_bound = 0.0
-        """Largest bound of the intervals that are done with; 0 before the first."""
-        self._open: list[tuple[float, Interval]] = []
+    minus_bound: float
+    low_s: float
+    high_s: float
+    peak_s: float
 
-    @property
-    def bound(self) -> float:
-        """Upper bound on the STE over all round times in the cover, 1/s."""
-        return max([self.closed_bound, *(interval.bound for interval in self.open)])
 
-    @property
-    def open(self) -> list[Interval]:
-        """The intervals that are not done with."""
-        return [interval for _, interval in self._open]
+class Cover(NamedTuple):
+    """Round times done with, and open intervals, largest bound first.
 
-    @property
-    def worst(self) -> Interval:
-        """The open interval of largest bound."""
-        return self._open[0][1]
+    `bound_of` holds at any moment for every allocation whose round time lies in the cover.
 
-    def contains(self, round_s: float) -> bool:
-        """Whether a round time lies in an open interval."""
-        return any(interval.low_s <= round_s <= interval.high_s for interval in self.open)
+    Attributes:
+        open: the intervals that are not done with, a heap.
+        closed: (1,) largest bound of those that are; 0 before the first.
+    """
 
-    def close(self, bound: float) -> None:
-        """An interval with this bound is done with."""
-        self.closed_bound = max(self.closed_bound, bound)
+    open: list[Interval]
+    closed: FloatArray
 
-    def leave_open(self, interval: Interval) -> None:
-        """An interval needs more work."""
-        heapq.heappush(self._open, (-interval.bound, interval))
 
-    def pop_worst(self) -> Interval:
-        """Take it out of the cover."""
-        return heapq.heappop(self._open)[1]
+def new_cover() -> Cover:
+    """A cover of nothing."""
+    intervals = [Interval(0.0, 0.0, 0.0, 0.0)]
+    intervals.pop()  # an empty list has no type that could be compiled
+    return Cover(intervals, np.zeros(1))
 
-    def pop_all(self) -> list[Interval]:
-        """Take all open intervals out of the cover."""
-        taken, self._open = self.open, []
-        return taken
+
+def bound_of(cover: Cover) -> float:
+    """Upper bound on the STE over all round times in the cover, 1/s."""
+    bound = cover.closed[0]
+    for interval in cover.open:
+        bound = max(bound, -interval.minus_bound)
+    return float(bound)
+
+
+def close(cover: Cover, bound: float) -> None:
+    """An interval with this bound is done with."""
+    cover.closed[0] = max(cover.closed[0], bound)
+
+
+def leave_open(cover: Cover, low_s: float, high_s: float, bound: float, peak_s: float) -> None:
+    """An interval needs more work."""
+    heapq.heappush(cover.open, Interval(-bound, low_s, high_s, peak_s))
+
+
+def split(cover: Cover, interval: Interval, bound: float) -> None:
+    """Leave both halves open, with a bound that holds for the whole."""
+    middle_s = middle_of(interval)
+    leave_open(cover, interval.low_s, middle_s, bound, middle_s)
+    leave_open(cover, middle_s, interval.high_s, bound, middle_s)
+
+
+def middle_of(interval: Interval) -> float:
+    """Geometric middle, s."""
+    return math.sqrt(interval.low_s) * math.sqrt(interval.high_s)
+
+
+def width_of(interval: Interval) -> float:
+    """Relative width."""
+    return interval.high_s / interval.low_s - 1.0
+
+
+def pop_worst(cover: Cover) -> Interval:
+    """Take the open interval of largest bound out of the cover."""
+    return heapq.heappop(cover.open)

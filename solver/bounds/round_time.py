@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from ..physics.bracket import Bracket
-from .certificate import BestReplies, Certificate
+from ..physics import loops
+from ..physics.bracket import advance, new_bracket
+from ..physics.loops import BestReplies
 from .clearing_price import clear, usable_price
-from .intervals import Goal
+from .goal import Goal, expired
 
 MOST_CLEARINGS: Final = 15
 """Round times tried."""
@@ -20,16 +21,13 @@ FINEST: Final = 1e-5
 """Relative width of the bracket at which the search ends."""
 
 
-def search_round_time(
-    certificate: Certificate, goal: Goal, start_s: float, price: float, low_s: float, high_s: float
-) -> BestReplies:
+def search_round_time(goal: Goal, start_s: float, price: float, low_s: float, high_s: float) -> BestReplies:
     """Best replies of largest Lagrangian over round time: next to the peak that a proof must cover.
 
     For when the price ascent settles nowhere: deadlines kink the objective, or even attention lets the
     replies jump. Where the clearing price exceeds what a hertz is worth, a longer round pays.
 
     Args:
-        certificate: of the problem.
         goal: gets tokens met on the way.
         start_s: round time to start at, s.
         price: a first guess of its clearing price.
@@ -38,20 +36,21 @@ def search_round_time(
 
     Cost: at most `MOST_CLEARINGS` clearing prices.
     """
-    bracket = Bracket(math.log(low_s), math.log(high_s), longest=LONGEST_STEP)
-    logarithm, price = math.log(start_s), usable_price(goal, certificate, price)
-    found: list[BestReplies] = []
-    while len(found) < MOST_CLEARINGS and bracket.width > FINEST and not goal.expired():
-        cleared = clear(certificate, goal, math.exp(logarithm), price)
-        found.append(cleared)
-        price, round_s = cleared.price, cleared.round_s
-        _, slope = certificate.demand.total_and_slope(cleared.choice.tokens, round_s)
-        charged_s = round_s - certificate.origin_s
-        worth = -price * slope * charged_s * round_s / certificate.lagrangian(cleared)
-        pull = math.log(worth) if worth > 0 else -1.0
-        if abs(pull) <= 0.1 * goal.budget.price:
+    instance = goal.relaxed
+    bracket = new_bracket(math.log(low_s), math.log(high_s), longest=LONGEST_STEP)
+    best = loops.best_replies(instance, start_s, usable_price(goal, price), goal.tokens)
+    logarithm, price, height = math.log(start_s), best.price, -math.inf
+    for _ in range(MOST_CLEARINGS):
+        if bracket.high - bracket.low <= FINEST or expired(goal.monitor):
             break
-        logarithm = bracket.next(logarithm, pull)
-    if not found:
-        return certificate.best_replies(start_s, price, goal.tokens)
-    return max(found, key=lambda replies: certificate.lagrangian(replies) / replies.round_s)
+        cleared = clear(goal, math.exp(logarithm), price)
+        price, round_s = cleared.price, cleared.round_s
+        if cleared.lagrangian / round_s > height:
+            best, height = cleared, cleared.lagrangian / round_s
+        _, slope, _ = loops.total_and_slope(instance, cleared.tokens, round_s)
+        worth = -price * slope * (round_s - instance.origin_s) * round_s / cleared.lagrangian
+        pull = math.log(worth) if 0.0 < worth < math.inf else -1.0
+        if abs(pull) <= 0.1 * math.sqrt(goal.gap):
+            break
+        bracket, logarithm = advance(bracket, logarithm, pull)
+    return best

@@ -25,7 +25,7 @@ approximations: to solve, move the centre to the answer and solve again makes th
 With different overheads, or deadlines that bind, the program is convex only at a fixed :math:`\tau`. It is
 the same one with t = q = 1 and a slot per client; its linear form has chords of the area between whole token
 counts, which makes it the knapsack relaxation of P3. The budget's multiplier gives the price
-:math:`\mu` of :math:`W (\tau - o)` from which `bounds.certificate` proves a bound without trusting the
+:math:`\mu` of :math:`W (\tau - o)` from which `bounds.price_cover` proves a bound without trusting the
 engine.
 """
 

@@ -11,6 +11,7 @@ import numpy as np
 from ..allocation import Allocation
 from ..checks import choice, choices, real_number, whole_number
 from ..errors import OptionError
+from ..feasibility import within_tolerance
 from ..method import Answer, Request
 from ..physics.payload import payload_of
 from ..physics.uplink import rate_bps, retained, uplink_s
@@ -88,6 +89,7 @@ def alternating(
     queue = given + choices(SOLVER, "starts", starts, STARTS)
     if not queue:
         raise OptionError(SOLVER, "starts=() and no start", ", ".join(STARTS), "Name one")
+    problem = within_tolerance(problem)
     runs: list[_Run] = []
     rows: list[dict[str, object]] = []
     for index, name in enumerate(queue):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 
-from ..bounds.certificate import Certificate
+from ..allocation import Allocation
 from ..bounds.clearing_price import replies_around_budget
+from ..bounds.goal import STE, new_goal, offer
 from ..checks import real_number, whole_number
 from ..method import Answer, Request
-from ..physics.demand import Demand
-from ..physics.kernel_choice import select_kernel
-from ..primal.incumbent import Incumbent, fastest_round
+from ..primal.delivery import deliver
 from ..problem import Problem
 from ..registry import register
 from ..result import Stop
@@ -19,9 +18,7 @@ GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
 
 @register("greedy")
-def greedy(
-    problem: Problem, request: Request, *, tolerance: float = 1e-3, grid: int = 8, kernel: str = "auto"
-) -> Answer:
+def greedy(problem: Problem, request: Request, *, tolerance: float = 1e-3, grid: int = 8) -> Answer:
     """Tokens of highest retained attention per hertz, filled up at the best round time found (P3).
 
     At a fixed round time, tokens are taken in the order of gain per hertz until the bandwidth is used
@@ -34,31 +31,27 @@ def greedy(
         request: its time limit and start (another candidate) are honoured.
         tolerance: relative width of the round time at which the search ends, >= 1e-9.
         grid: number of grid points, >= 3.
-        kernel: see `kernel_choice.select_kernel`.
 
     Cost: about `grid` + 1.5 log2(1 / tolerance) round times of five evaluations of the dual function each.
     """
     tolerance = real_number("solver 'greedy'", "tolerance", tolerance, 1e-9)
     grid = whole_number("solver 'greedy'", "grid", grid, 3)
-    demand = Demand(problem, select_kernel(kernel, problem.clients))
-    certificate = Certificate(demand)
-    first = fastest_round(demand)
-    incumbent, round_times = Incumbent(demand, request, first), 0
-    price, guess = first.ste / problem.bandwidth_hz, problem.min_tokens
+    goal, round_times = new_goal(problem, request), 0
+    first = offer(goal, problem.min_tokens.copy(), math.inf)
+    price, guess = first.ste / problem.bandwidth_hz, first.tokens
 
     def ste_at(logarithm: float) -> float:
         """STE of the greedy fill at a round time."""
         nonlocal price, guess, round_times
-        within, _ = replies_around_budget(certificate, math.exp(min(logarithm, 300.0)), price, guess, 1e-4)
-        price, guess = max(within.price, 1e-300), within.choice.tokens
+        within, _ = replies_around_budget(goal, math.exp(min(logarithm, 300.0)), price, guess, 1e-4)
+        price, guess = max(within.price, 1e-300), within.tokens
         round_times += 1
-        candidate = incumbent.offer(within.choice.tokens, within.round_s)
-        return -math.inf if candidate is None else candidate.ste
+        return offer(goal, within.tokens, within.round_s).ste
 
     if request.start is not None:
-        incumbent.offer(request.start.tokens.clip(problem.min_tokens, problem.tokens))
+        offer(goal, request.start.tokens.clip(problem.min_tokens, problem.tokens), math.inf)
     low = math.log(first.round_s)
-    high = math.log(demand.most_retained / first.ste)
+    high = math.log(goal.relaxed.most_retained / first.ste)
     step = (high - low) / (grid - 1)
     stop = Stop.CONVERGED
     heights = [first.ste]
@@ -83,10 +76,11 @@ def greedy(
             left, inner, values = inner[0], [inner[1], math.nan], [values[1], math.nan]
             inner[1] = left + GOLDEN * (right - left)
             values[1] = ste_at(inner[1])
+    bandwidth_hz, power_w, share = deliver(goal, math.inf)
     return Answer(
-        allocation=demand.allocation(incumbent.tokens, incumbent.best.round_s),
+        allocation=Allocation(goal.tokens, bandwidth_hz, power_w),
         stop=stop,
-        claimed_ste=incumbent.value,
-        trace=tuple(incumbent.trace),
-        stats={"kernel": demand.kernel.name, "round_times": round_times},
+        claimed_ste=float(goal.best[STE]),
+        trace=tuple(goal.monitor.trace),
+        stats={"round_times": round_times, "tolerance_used": share},
     )

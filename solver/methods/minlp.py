@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from ..allocation import Allocation
+from ..bounds.goal import ROUND_S, STE, Point, consider, fastest_point, new_goal
 from ..checks import choice
 from ..errors import OptionError
-from ..gap_budget import GapBudget
+from ..gap_budget import PIECES
 from ..method import Answer, Request
 from ..minlp.engines import MinlpEngine, find_engine
 from ..physics.demand import Demand
-from ..primal.incumbent import Incumbent, Point, fastest_point
+from ..primal.delivery import deliver
 from ..primal.rounding import improve, round_and_improve
 from ..problem import FloatArray, Problem
 from ..registry import register
 from ..result import Stop, TracePoint
+from ..tolerances import BOUND_SHARE, PERMITTED_SHARE
 from .greedy import greedy
 
 if TYPE_CHECKING:
@@ -76,12 +79,14 @@ def minlp(
             WHO, f"engine_options of type {kind}", "a mapping of names to values", "Leave it out"
         )
     chosen = find_engine(engine)
-    demand = Demand(problem)
-    first = _first(demand, request)
-    accuracy = GapBudget(request.gap).pieces
+    demand = Demand(problem.with_raised_limits(PERMITTED_SHARE))
+    first = _first(demand, problem, request)
+    accuracy = PIECES * request.gap
+    # Bounds hold for all that `evaluate` accepts.
+    relaxed = problem.with_raised_limits(BOUND_SHARE)
     if model_file is not None:
         known = demand.allocation(first.tokens, first.round_s)
-        write_minlp(minlp_model(problem, form, known=known, accuracy=accuracy), model_file)
+        write_minlp(minlp_model(relaxed, form, known=known, accuracy=accuracy), model_file)
     job = {
         "engine": chosen.name,
         "form": form,
@@ -91,21 +96,24 @@ def minlp(
         "seed": request.seed,
         "options": _plain(engine_options or {}),
     }
-    search = _EngineRun(demand, request, chosen, first)
-    search.collect(run_worker(problem, job, request.remaining_s()))
+    search = _EngineRun(demand, problem, request, chosen, first)
+    search.collect(run_worker(relaxed, job, request.remaining_s()))
     return search.answer(form)
 
 
 class _EngineRun:
     """What is known so far: the incumbent, the engine's bound, how it ended."""
 
-    def __init__(self, demand: Demand, request: Request, engine: MinlpEngine, first: Point) -> None:
+    def __init__(
+        self, demand: Demand, given: Problem, request: Request, engine: MinlpEngine, first: Point
+    ) -> None:
         self.demand, self.request, self.engine, self.first = demand, request, engine, first
-        self.incumbent = Incumbent(demand, request, first)
+        self.goal = new_goal(given, request)
+        consider(self.goal, first)
+        self.trace = list(self.goal.monitor.trace)
         self.begun_s, self.ended_s = request.elapsed_s(), math.nan
         self.bound, self.nodes, self.found_ste = math.inf, 0, math.nan
         self.stop, self.status, self.message = Stop.ERROR, "", ""
-        self.trace = list(self.incumbent.trace)
 
     def collect(self, outcome: Outcome) -> None:
         """Take in what a worker said: tokens become allocations, bounds count as they are."""
@@ -128,7 +136,8 @@ class _EngineRun:
                 # An engine that contradicts the incumbent is not believed.
                 self.bound = math.inf if self.stop is Stop.ERROR else self.bound
             elapsed_s = seconds - self.request.started
-            self.trace.append(TracePoint(elapsed_s, len(self.trace), self.incumbent.value, self.bound))
+            value = float(self.goal.best[STE])
+            self.trace.append(TracePoint(elapsed_s, len(self.trace), value, self.bound))
         self.ended_s = self.request.elapsed_s()
         if outcome.killed:
             self.stop, self.status = Stop.TIME_LIMIT, "killed"
@@ -139,26 +148,28 @@ class _EngineRun:
         problem = self.demand.problem
         most = np.full(problem.clients, problem.tokens)
         inside = np.clip(tokens, problem.min_tokens, most)
-        point = round_and_improve(self.demand, inside, most, self.incumbent.best.round_s)
-        if point is not None:
-            self.incumbent.consider(point)
+        point = round_and_improve(self.demand, inside, most, float(self.goal.best[ROUND_S]))
+        if point.ste > 0.0:
+            consider(self.goal, point)
             self.found_ste = float(np.fmax(point.ste, self.found_ste))
 
     def answer(self, form: str) -> Answer:
         """The incumbent, and a stop that fits the gap that is left."""
         stop, message = self.stop, self.message if self.stop is Stop.ERROR else ""
-        if self.bound <= self.incumbent.value * (1.0 + self.request.gap):
+        value = float(self.goal.best[STE])
+        if self.bound <= value * (1.0 + self.request.gap):
             stop, message = Stop.CONVERGED, ""
         elif stop is Stop.CONVERGED and self.engine.global_bound:
             stop, message = (
                 Stop.ITERATION_LIMIT,
                 f"{self.engine.name} cannot prove a smaller gap: {TOLERANCES}.",
             )
+        bandwidth_hz, power_w, share = deliver(self.goal, self.bound)
         return Answer(
-            allocation=self.demand.allocation(self.incumbent.tokens, self.incumbent.best.round_s),
+            allocation=Allocation(self.goal.tokens, bandwidth_hz, power_w),
             stop=stop,
             bound=self.bound,
-            claimed_ste=self.incumbent.value,
+            claimed_ste=value,
             trace=tuple(self.trace),
             stats={
                 "engine": self.engine.name,
@@ -168,18 +179,18 @@ class _EngineRun:
                 "engine_s": self.ended_s - self.begun_s,
                 "incumbent_ste": self.first.ste,
                 "found_ste": self.found_ste,
+                "tolerance_used": share,
             },
             message=message,
         )
 
 
-def _first(demand: Demand, request: Request) -> Point:
+def _first(demand: Demand, problem: Problem, request: Request) -> Point:
     """`greedy`, improved by exchanges of single tokens."""
-    problem = demand.problem
     allocation = greedy(problem, request).allocation
-    point = None if allocation is None else fastest_point(demand, allocation.tokens)
-    if point is None:
+    if allocation is None:
         raise ArithmeticError("greedy found no allocation")
+    point = fastest_point(demand.instance, allocation.tokens.copy())
     return improve(demand, point, np.full(problem.clients, problem.tokens))
 
 

@@ -9,22 +9,26 @@ from typing import Any, Final
 
 import numpy as np
 
+from ..allocation import Allocation
 from ..bounds.bound_tightening import tighten
-from ..bounds.certificate import Certificate
+from ..bounds.goal import Point, best_point, consider, new_goal, offer
+from ..bounds.interval_search import AXIS
 from ..bounds.price_cover import PriceCover
 from ..checks import choice
 from ..conic.data import Centre, least_snr, retained
 from ..conic.engines import ENGINES, FORMS, ConicEngine
 from ..conic.program import ConvexProgram, Programs, Solution
 from ..errors import OptionError
+from ..gap_budget import RECENTRING, RELAXATION, STALLED
 from ..method import Answer, Request
-from ..physics.bracket import Bracket
+from ..physics.bracket import advance, new_bracket, width
 from ..physics.demand import Demand
-from ..primal.incumbent import Incumbent, Point, fastest_point
+from ..primal.delivery import deliver
 from ..primal.rounding import best_common_tokens, round_and_improve
 from ..problem import FloatArray, Problem
 from ..registry import register
 from ..result import Stop, TracePoint
+from ..tolerances import BOUND_SHARE, PERMITTED_SHARE
 
 FALLBACKS: Final = ("highs", "clarabel", "ecos")
 """Engines that take over from one that fails, in this order, all with tangent cuts."""
@@ -61,9 +65,9 @@ def relaxed(
     Where all clients share one overhead, the Charnes-Cooper program has the round time as a variable; it
     is solved, re-centred and solved again until it is exact. Where overheads differ, deadlines bind or
     a gap is left, programs at fixed round times follow, each where the bound is worst. Every answer
-    gives tokens, which are rounded and improved by exchanges, and a price, which `bounds.certificate` turns
-    into a bound for all round times. A gap that no price closes is the relaxation's own: then the few
-    token vectors within it are listed.
+    gives tokens, which are rounded and improved by exchanges, and a price, which `bounds.price_cover`
+    turns into a bound for all round times. A gap that no price closes is the relaxation's own: then the token
+    vectors within it are excluded by dominance.
 
     Args:
         problem: the instance.
@@ -108,28 +112,27 @@ class _RelaxationRun:
 
     def __init__(self, problem: Problem, request: Request, programs: Programs, joint: bool) -> None:
         self.request, self.programs = request, programs
-        demand = Demand(problem)
-        first = best_common_tokens(demand)
+        self.permitted = Demand(problem.with_raised_limits(PERMITTED_SHARE))
+        self.goal = new_goal(problem, request)
+        consider(self.goal, best_common_tokens(self.permitted))
         if request.start is not None:
             tokens = np.clip(request.start.tokens, problem.min_tokens, problem.tokens)
-            given = fastest_point(demand, tokens)
-            first = given if given is not None and given.ste > first.ste else first
-        box = tighten(demand, first.ste)
+            offer(self.goal, tokens, math.inf)
+        box = tighten(Demand(problem.with_raised_limits(BOUND_SHARE)), self.best.ste)
         self.problem, self.most = box.problem, box.most
         self.demand = Demand(self.problem)
-        self.incumbent = Incumbent(self.demand, request, first)
-        certificate = Certificate(self.demand)
-        self.cover = PriceCover(certificate, box.low_s, box.high_s, first.round_s)
+        self.cover = PriceCover(self.demand.instance, box.low_s, box.high_s, self.best.round_s)
         self.joint = joint and bool(np.ptp(problem.overhead_s) == 0.0)
         self.statuses: list[str] = []
         self.engine_s = 0.0
+        self.priced = False
         self.relaxation_ste: float | None = None
         self.trace: list[TracePoint] = []
 
     @property
     def best(self) -> Point:
         """The best point so far."""
-        return self.incumbent.best
+        return best_point(self.goal)
 
     @property
     def done(self) -> bool:
@@ -152,15 +155,17 @@ class _RelaxationRun:
         if self.cover.open:
             if self.request.expired():
                 stop = Stop.TIME_LIMIT
-            elif math.isinf(self.cover.bound):
+            elif not self.priced:
                 stop = Stop.ERROR
                 message = f"{', then '.join(used)} failed; no engine gave a bound."
             else:
                 message = f"{message} A gap is left that solver='exact' can close.".strip()
+        bound = max(self.cover.bound, self.best.ste) * (1.0 + AXIS)
+        bandwidth_hz, power_w, share = deliver(self.goal, bound)
         return Answer(
-            allocation=self.demand.allocation(self.best.tokens, self.best.round_s),
+            allocation=Allocation(self.goal.tokens, bandwidth_hz, power_w),
             stop=stop,
-            bound=max(self.cover.bound, self.best.ste),
+            bound=bound,
             claimed_ste=self.best.ste,
             trace=tuple(self.trace),
             stats={
@@ -172,6 +177,7 @@ class _RelaxationRun:
                 "evaluations": self.cover.evaluations,
                 "relaxation_ste": self.relaxation_ste,
                 "fallbacks": tuple(used[1:]),
+                "tolerance_used": share,
             },
             message=message,
         )
@@ -202,12 +208,12 @@ class _RelaxationRun:
             self.relaxation_ste = solution.ste
             centre = self._centre_at(solution.tokens)
             centres.append(centre)
-            if not centre.round_s <= self.cover.certificate.concave_until_s:
+            if not centre.round_s <= self.demand.instance.concave_until_s:
                 self.relaxation_ste = None  # of a program without the deadlines that bind
                 return True
-            if solution.ste <= self._relaxed_ste(centre) * (1.0 + self.incumbent.budget.recentring):
+            if solution.ste <= self._relaxed_ste(centre) * (1.0 + RECENTRING * self.goal.gap):
                 return True
-            stalled = abs(centre.round_s - before.round_s) <= self.incumbent.budget.stalled * centre.round_s
+            stalled = abs(centre.round_s - before.round_s) <= STALLED * self.goal.gap * centre.round_s
             if stalled:
                 return False
         return False
@@ -223,15 +229,12 @@ class _RelaxationRun:
             tokens = solution.tokens
             if not self.done and self.cover.contains(round_s):
                 # The best price for this round time leaves it open: this gap is the relaxation's own.
-                for winner in self.cover.list_winners(
-                    solution.price, self.incumbent.target, self.best.tokens
-                ):
-                    self.incumbent.offer(winner, round_s)
+                self.cover.exclude(self.goal, solution.price)
             if self.done:
                 return True
             if self.cover.contains(round_s):
                 own_gap = self.cover.bound / self._relaxed_ste(self._centre_at(tokens)) - 1.0
-                return own_gap <= self.incumbent.budget.relaxation
+                return own_gap <= RELAXATION * self.goal.gap
         return True
 
     def _solve_at(self, round_s: float, tokens: FloatArray, program: ConvexProgram) -> Solution | None:
@@ -255,8 +258,9 @@ class _RelaxationRun:
             self.statuses.append(solution)
             return None
         self.statuses.append(solution.status)
-        self.incumbent.consider(round_and_improve(self.demand, solution.tokens, self.most, solution.round_s))
-        self.cover.tighten(solution.price, self.incumbent.target, self.best.tokens, self.request.expired)
+        consider(self.goal, round_and_improve(self.permitted, solution.tokens, self.most, solution.round_s))
+        self.cover.tighten(self.goal, solution.price)
+        self.priced = True
         self.trace.append(
             TracePoint(self.request.elapsed_s(), len(self.statuses), self.best.ste, self.cover.bound)
         )
@@ -269,10 +273,10 @@ class _RelaxationRun:
         def moved(share: float) -> FloatArray:
             return fewest + min(share, 1.0) * (tokens - fewest) + max(share - 1.0, 0.0) * (most - tokens)
 
-        bracket, share = Bracket(0.0, 2.0), 1.0
-        while bracket.width > FITTED:
+        bracket, share = new_bracket(0.0, 2.0), 1.0
+        while width(bracket) > FITTED:
             fits = self.demand.bandwidth_hz(moved(share), round_s).sum() <= self.problem.bandwidth_hz
-            share = bracket.next(share, math.inf if fits else -math.inf)
+            bracket, share = advance(bracket, share, math.inf if fits else -math.inf)
         return moved(bracket.low)
 
     def _centre_of(self, point: Point) -> Centre:

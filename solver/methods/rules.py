@@ -6,6 +6,7 @@ import numpy as np
 
 from ..allocation import Allocation
 from ..checks import whole_number
+from ..feasibility import within_tolerance
 from ..method import Answer, Request
 from ..physics.bandwidth import power_w_for_energy
 from ..physics.demand import Demand
@@ -70,7 +71,7 @@ def random(problem: Problem, request: Request) -> Answer:
 
     Cost: O(M N).
     """
-    point, replaced = start(problem, "random", (request.seed,))
+    point, replaced = start(within_tolerance(problem), "random", (request.seed,))
     return Answer(point, stats={"bandwidth_replaced": replaced})
 
 
@@ -82,8 +83,9 @@ def shi(problem: Problem, request: Request) -> Answer:
 
     Cost: some closed forms per client and common K.
     """
+    problem = within_tolerance(problem)
     demand = Demand(problem)
-    best, best_ste, round_s = problem.min_tokens, -np.inf, None
+    best, best_ste, round_s = problem.min_tokens, -np.inf, np.inf
     best_round_s = np.inf
     for count in range(1, problem.tokens + 1):
         tokens = common_tokens(problem, count)

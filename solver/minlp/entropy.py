@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from ..bounds.bound_tightening import tighten
+from ..bounds.goal import Point
 from ..physics.bandwidth import least_area
 from ..physics.demand import Demand
-from ..primal.incumbent import Point
 from ..problem import FloatArray, IntArray
 from .pieces import pieces
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ..allocation import Allocation
+from ..bounds.goal import Point, fastest_point
 from ..checks import choice, real_number
 from ..errors import AllocationError, InfeasibleError, OptionError
 from ..feasibility import diagnose
 from ..files.file_access import write_atomically
 from ..physics.demand import Demand
-from ..primal.incumbent import Point, fastest_point
 from ..primal.rounding import best_common_tokens
 from ..problem import Problem
 from .entropy import entropy_model
@@ -118,8 +118,8 @@ def _point(demand: Demand, known: Allocation | None) -> Point:
             who, f"an allocation for {known.clients} clients", f"{problem.clients}", next_step
         )
     inside = (known.tokens >= problem.min_tokens) & (known.tokens <= problem.tokens)
-    point = fastest_point(demand, known.tokens) if inside.all() else None
-    if point is None:
+    point = fastest_point(demand.instance, known.tokens.copy()) if inside.all() else None
+    if point is None or not point.ste > 0.0:
         raise AllocationError(who, "an allocation that cannot be served", allowed, next_step)
     return point
 

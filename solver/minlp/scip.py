@@ -13,7 +13,7 @@ from pyscipopt.scip import PY_SCIP_EVENTTYPE as SCIP_EVENTTYPE
 from pyscipopt.scip import PY_SCIP_PARAMSETTING as SCIP_PARAMSETTING
 from pyscipopt.scip import PY_SCIP_RESULT as SCIP_RESULT
 
-from ..gap_budget import GapBudget
+from ..gap_budget import BRANCHING, ENGINE
 from ..result import Stop
 from .engines import RefusedSettingError
 from .model import bound_margin, write_minlp
@@ -87,7 +87,7 @@ def solve_with_scip(
     scip.hideOutput()
     scip.readProblem(str(path))
     unit, margin = float(model.ste_unit_per_s.value), bound_margin(model)
-    target = max(0.0, GapBudget(gap).engine - margin)
+    target = max(0.0, ENGINE * gap - margin)
     scip.setParams(SETTINGS)
     scip.setParams(
         {
@@ -101,7 +101,7 @@ def solve_with_scip(
         # The incumbent is there already, and usually the best: the time is better spent on the bound.
         scip.setHeuristics(SCIP_PARAMSETTING.OFF)
     if hasattr(model, "share"):
-        rule = TimeFirst(variables["inverse_round"], GapBudget(gap).branching)
+        rule = TimeFirst(variables["inverse_round"], BRANCHING * math.sqrt(gap))
         scip.includeBranchrule(
             rule, "time_first", "inverse round time first", FIRST, maxdepth=-1, maxbounddist=1.0
         )

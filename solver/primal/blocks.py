@@ -42,7 +42,7 @@ def power_block(problem: Problem, tokens: IntArray, bandwidth_hz: FloatArray) ->
 
 
 def bandwidth_block(
-    problem: Problem, tokens: IntArray, power_w: FloatArray, guess_s: float | None = None
+    problem: Problem, tokens: IntArray, power_w: FloatArray, guess_s: float = np.inf
 ) -> FloatArray | None:
     """Bandwidths of least round time (Algorithm 3), all of the band.
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from ..bounds.certificate import BestReplies, Certificate
-from ..physics.bracket import Bracket
+from ..bounds.goal import STE, Goal, best_point, expired, offer, shadow_price
+from ..gap_budget import ASCENT, ASCENT_DONE
+from ..physics import loops
+from ..physics.bracket import advance, new_bracket, width
+from ..physics.loops import BestReplies
 from ..tolerances import OPTIMALITY
-from .incumbent import Incumbent, shadow_price
 
 MOST_ITERATIONS: Final = 60
 """Far beyond what a convergent iteration takes."""
@@ -22,58 +24,65 @@ LONGEST_STEP: Final = 40.0
 """Of the logarithm of the price in one iteration."""
 
 
-def dinkelbach(certificate: Certificate, incumbent: Incumbent) -> BestReplies | None:
-    """Improve an incumbent by price ascent until the Lagrangian at its round time nearly meets its STE.
+def dinkelbach(goal: Goal) -> tuple[BestReplies, bool]:
+    """Improve the best known allocation by price ascent until the Lagrangian nearly meets its STE.
 
     Secant steps on log(shadow price / price) inside a bracket.
 
     Args:
-        certificate: of the problem.
-        incumbent: improved in place, until the clients' replies improve it no more.
+        goal: improved in place, until the clients' replies improve it no more.
 
     Returns:
-        Best replies next to the incumbent, once the Lagrangian is close enough to start a proof from; None
-        when it never was: deadlines make the objective kinked.
+        (best replies next to the best known allocation, whether the Lagrangian is close enough there to start
+        a proof from). It is never where deadlines make the objective kinked.
 
     Cost: one inner loop and one least round time per iteration, about five iterations from afar.
     """
-    budget, point = incumbent.budget, incumbent.best
-    price, bracket = shadow_price(certificate, point), Bracket(longest=LONGEST_STEP)
-    close: BestReplies | None = None
-    for _ in range(MOST_ITERATIONS):
-        if not 0 < price < math.inf or incumbent.expired():
+    instance = goal.relaxed
+    point = best_point(goal)
+    price, bracket = shadow_price(instance, point), new_bracket(longest=LONGEST_STEP)
+    usable = 0.0 < price < math.inf
+    replies = loops.best_replies(
+        instance, point.round_s, price if usable else goal.best[STE] / instance.bandwidth_hz, point.tokens
+    )
+    close, settled = replies, False
+    for iteration in range(MOST_ITERATIONS):
+        if not 0.0 < price < math.inf or expired(goal.monitor):
             break
-        replies = certificate.best_replies(point.round_s, price, point.tokens)
-        best = incumbent.best
-        settled = point is best and _settled(certificate, incumbent, replies)
-        if settled:
-            close = replies
-            if certificate.lagrangian(replies) <= best.ste * best.round_s * (1.0 + budget.ascent_done):
+        if iteration > 0:
+            replies = loops.best_replies(instance, point.round_s, price, point.tokens)
+        height = goal.best[STE]
+        at_best = point.ste == height and _is_settled(goal, point.round_s, replies)
+        if at_best:
+            close, settled = replies, True
+            if replies.lagrangian <= height * point.round_s * (1.0 + ASCENT_DONE * goal.gap):
                 break
-        reply = incumbent.offer(replies.choice.tokens, point.round_s)
-        if settled and (reply is None or reply.ste <= best.ste * (1.0 + OPTIMALITY)):
+        reply = offer(goal, replies.tokens, point.round_s)
+        if at_best and reply.ste <= height * (1.0 + OPTIMALITY):
             break
-        if reply is None:
-            point, excess = incumbent.best, math.inf
+        excess = math.inf
+        if reply.ste > 0.0:
+            point = reply
+            excess = _log_ratio(shadow_price(instance, reply), price)
         else:
-            point, excess = reply, _log_ratio(shadow_price(certificate, reply), price)
-        price = math.exp(bracket.next(math.log(price), excess))
-        if bracket.width <= 1e-9:
+            point = best_point(goal)
+        bracket, logarithm = advance(bracket, math.log(price), excess)
+        price = math.exp(logarithm)
+        if width(bracket) <= 1e-9:
             break
-    return close
+    return close, settled
 
 
-def _settled(certificate: Certificate, incumbent: Incumbent, replies: BestReplies) -> bool:
-    """Whether the price is nearly the incumbent's own and its tokens nearly the clients' best replies."""
-    best, ascent = incumbent.best, incumbent.budget.ascent
-    off = _log_ratio(shadow_price(certificate, best), replies.price)
-    close = certificate.lagrangian(replies) <= best.ste * best.round_s * (1.0 + ascent)
-    return close and abs(off) <= 0.3 * math.sqrt(ascent)
+def _is_settled(goal: Goal, round_s: float, replies: BestReplies) -> bool:
+    """Whether the price is nearly the best point's own and its tokens nearly the clients' best replies."""
+    off = _log_ratio(shadow_price(goal.relaxed, best_point(goal)), replies.price)
+    close = replies.lagrangian <= goal.best[STE] * round_s * (1.0 + ASCENT * goal.gap)
+    return close and abs(off) <= 0.3 * math.sqrt(ASCENT * goal.gap)
 
 
 def _log_ratio(wanted: float, price: float) -> float:
     """ln(wanted / price) for price > 0, within `LONGEST_STEP` also where `wanted` is 0 or inf."""
     ratio = wanted / price
-    if not 0 < ratio < math.inf:
-        return LONGEST_STEP if ratio > 0 else -LONGEST_STEP
+    if not 0.0 < ratio < math.inf:
+        return LONGEST_STEP if ratio > 0.0 else -LONGEST_STEP
     return min(max(math.log(ratio), -LONGEST_STEP), LONGEST_STEP)

@@ -6,28 +6,30 @@ from typing import Final
 
 import numpy as np
 
+from ..bounds.goal import Point, fastest_point
 from ..physics.demand import Demand
 from ..problem import FloatArray, IntArray
-from .incumbent import Point, fastest_point, fastest_round
 
 LEVELS: Final = 16
 """Common token counts tried for a first point, on a logarithmic scale."""
+
+LEAST_GAIN: Final = 1e300
+"""Stands for the loss of a move that does not fit into the round."""
 
 SINGLE_MOVES: Final = 8
 """Single exchanges tried exactly when no batch of moves helps."""
 
 
 def best_common_tokens(demand: Demand) -> Point:
-    """The best of some common token counts, each raised to K_min; see `fewest` for what it raises."""
+    """The best of some common token counts, each raised to K_min; `ste` is 0 where not even K_min fits."""
     problem = demand.problem
     levels = np.unique(np.rint(np.geomspace(1, problem.tokens, LEVELS)).astype(np.int64))
-    points = [fastest_point(demand, np.maximum(problem.min_tokens, level)) for level in levels[1:]]
-    feasible = [fastest_round(demand), *(point for point in points if point is not None)]
-    return max(feasible, key=lambda point: point.ste)
+    counts = [problem.min_tokens.copy(), *(np.maximum(problem.min_tokens, level) for level in levels[1:])]
+    return max((fastest_point(demand.instance, tokens) for tokens in counts), key=lambda point: point.ste)
 
 
-def round_and_improve(demand: Demand, tokens: FloatArray, most: IntArray, guess_s: float) -> Point | None:
-    """The best feasible point near fractional tokens; None only where not even K_min fits.
+def round_and_improve(demand: Demand, tokens: FloatArray, most: IntArray, guess_s: float) -> Point:
+    """The best feasible point near fractional tokens; its `ste` is 0 only where not even K_min fits.
 
     They are rounded to the nearest counts; where those fit into no round, down; where even those fit into
     none, halfway to K_min, again and again.
@@ -40,14 +42,14 @@ def round_and_improve(demand: Demand, tokens: FloatArray, most: IntArray, guess_
     """
     least = demand.problem.min_tokens
     counts = np.rint(tokens).astype(np.int64)
-    point = fastest_point(demand, counts, guess_s)
+    point = fastest_point(demand.instance, counts, guess_s)
     excess = np.floor(tokens).astype(np.int64) - least
-    while point is None:
-        point = fastest_point(demand, least + excess, guess_s)
+    while not point.ste > 0.0:
+        point = fastest_point(demand.instance, least + excess, guess_s)
         if not excess.any():
             break
         excess //= 2
-    return None if point is None else improve(demand, point, most)
+    return improve(demand, point, most) if point.ste > 0.0 else point
 
 
 def improve(demand: Demand, start: Point, most: IntArray) -> Point:
@@ -67,15 +69,15 @@ def improve(demand: Demand, start: Point, most: IntArray) -> Point:
         for chosen in batches + singles:
             tokens = best.tokens.copy()
             tokens[clients[chosen]] += steps[chosen]
-            trial = fastest_point(demand, tokens, best.round_s)
-            if trial is not None and trial.ste > best.ste * (1.0 + 1e-13):
+            trial = fastest_point(demand.instance, tokens, best.round_s)
+            if trial.ste > best.ste * (1.0 + 1e-13):
                 best, improved = trial, True
                 break
     return best
 
 
 def _moves(demand: Demand, at: Point, most: IntArray) -> tuple[IntArray, IntArray, int]:
-    """Clients, best first by first-order gain, +1 or -1 token for each, and how many of them pay."""
+    """Moves, best first by first-order gain: clients, +1 or -1 token, and how many of them pay."""
     tokens, rows = at.tokens, np.arange(at.tokens.size)
     _, slope = demand.total_and_slope(tokens, at.round_s)
     if not slope < 0.0:
@@ -88,10 +90,11 @@ def _moves(demand: Demand, at: Point, most: IntArray) -> tuple[IntArray, IntArra
         changed = np.where(allowed, changed, tokens)
         need = demand.bandwidth_hz(changed, at.round_s) - demand.bandwidth_hz(tokens, at.round_s)
         kept = demand.utility(changed) - demand.utility(tokens)
-        return np.where(allowed, kept - price * need, -np.inf)
+        # What cannot be sent in this round may be worth a longer one: such moves come last.
+        return np.where(allowed, np.maximum(kept - price * need, -LEAST_GAIN), -np.inf)
 
-    up, down = gain(1), gain(-1)
-    gains = np.maximum(up, down)
+    gains = np.concatenate((gain(1), gain(-1)))
     order = np.argsort(-gains, kind="stable")
     order = order[gains[order] > -np.inf]
-    return order, np.where(up >= down, 1, -1)[order], int((gains > 0.0).sum())
+    steps = np.where(order < rows.size, 1, -1)
+    return order % rows.size, steps, int((gains > 0.0).sum())

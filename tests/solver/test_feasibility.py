@@ -12,9 +12,10 @@ from helpers.instances import bisect_bandwidth_hz, random_problem, small_problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stsflora.solver import Problem
-from stsflora.solver.feasibility import diagnose
+from stsflora.solver import Problem, solve
+from stsflora.solver.feasibility import diagnose, within_tolerance
 from stsflora.solver.physics.demand import Demand
+from stsflora.solver.tolerances import FEASIBILITY, PERMITTED_SHARE
 
 
 def plain_needs_hz(problem: Problem) -> list[float]:
@@ -36,7 +37,9 @@ def plain_needs_hz(problem: Problem) -> list[float]:
 @given(st.integers(0, 2**32 - 1))
 def test_p6_agrees_with_brute_force_over_all_sets(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    problem = random_problem(rng, clients=int(rng.integers(1, 7)))
+    given_problem = random_problem(rng, clients=int(rng.integers(1, 7)))
+    diagnosis = diagnose(given_problem)
+    problem = given_problem.with_raised_limits(PERMITTED_SHARE)
     needs = plain_needs_hz(problem)
     fitting = [
         chosen
@@ -44,7 +47,6 @@ def test_p6_agrees_with_brute_force_over_all_sets(seed: int) -> None:
         for chosen in itertools.combinations(range(problem.clients), size)
         if sum(needs[m] for m in chosen) <= problem.bandwidth_hz
     ]
-    diagnosis = diagnose(problem)
     assert (diagnosis is None) == (len(fitting[-1]) == problem.clients)
     if diagnosis is None:
         assert Demand(problem).least_round_s(problem.min_tokens) < math.inf
@@ -53,18 +55,20 @@ def test_p6_agrees_with_brute_force_over_all_sets(seed: int) -> None:
     assert len(diagnosis.clients_that_fit) == len(fitting[-1])
     assert diagnosis.clients_that_fit in fitting
     if diagnosis.clients_that_fit:
-        assert diagnose(problem.subset(diagnosis.clients_that_fit)) is None
+        attentive = replace(given_problem, importance=np.ones_like(given_problem.importance))
+        assert diagnose(attentive.subset(diagnosis.clients_that_fit)) is None
     if diagnosis.limit == "bandwidth":
         assert diagnosis.needed[0] == pytest.approx(sum(needs), rel=1e-9)
-        assert diagnosis.available == (problem.bandwidth_hz,)
+        assert diagnosis.available == (given_problem.bandwidth_hz,)
         assert set(diagnosis.clients) == set(range(problem.clients)) - set(diagnosis.clients_that_fit)
     else:
         assert diagnosis.clients == tuple(m for m, need in enumerate(needs) if math.isinf(need))
+        limit_j = np.minimum(given_problem.max_energy_j, given_problem.max_power_w * given_problem.deadline_s)
         for m, available, needed in zip(
             diagnosis.clients, diagnosis.available, diagnosis.needed, strict=True
         ):
-            assert available == min(problem.max_energy_j[m], problem.max_power_w[m] * problem.deadline_s[m])
-            assert needed >= available * (1 - 1e-12)
+            assert available == limit_j[m]
+            assert needed >= available * (1 + PERMITTED_SHARE) * (1 - 1e-12)
 
 
 def test_energy_is_named_with_client_and_joules() -> None:
@@ -82,12 +86,40 @@ def test_energy_is_named_with_client_and_joules() -> None:
     )
 
 
-def test_the_energy_limit_is_strict() -> None:
-    """Client m can never deliver S bits on E joules iff S N0 ln2 / h >= E."""
+def test_the_energy_limit_is_strict_at_the_tolerance() -> None:
+    """Client m can never deliver S bits on E joules iff S N0 ln2 / h >= E; E counts with its tolerance."""
     problem = small_problem()
     least_j = 3e5 * problem.noise_w_per_hz * np.log(2.0) / problem.gain
-    assert diagnose(replace(problem, max_energy_j=least_j)) is not None
-    assert diagnose(replace(problem, max_energy_j=least_j * (1 + 1e-9))) is None
+    for missing, fits in ((2e-9, False), (1.01e-9, False), (0.99e-9, True), (5e-10, True), (0.0, True)):
+        diagnosis = diagnose(replace(problem, max_energy_j=least_j * (1 - missing)))
+        assert (diagnosis is None) is fits
+    result = solve(replace(problem, max_energy_j=least_j * (1 - 5e-10)))
+    assert result.evaluation is not None
+    assert result.evaluation.feasible
+
+
+def test_the_bandwidth_limit_is_strict_at_the_tolerance() -> None:
+    problem = small_problem(deadline_s=1.0)
+    need_hz = float(Demand(problem).bandwidth_hz(problem.min_tokens, 10.0).sum())
+    # Deadlines, powers and energies with their tolerances need less than this.
+    raised = problem.with_raised_limits(PERMITTED_SHARE)
+    least_hz = float(Demand(raised).bandwidth_hz(raised.min_tokens, 10.0).sum())
+    assert least_hz < need_hz
+    for missing, fits in ((2e-9, False), (1.01e-9, False), (0.99e-9, True), (5e-10, True), (0.0, True)):
+        diagnosis = diagnose(replace(problem, bandwidth_hz=least_hz * (1 - missing)))
+        assert (diagnosis is None) is fits
+
+
+def test_limits_that_suffice_are_left_as_they_are() -> None:
+    problem = small_problem()
+    assert within_tolerance(problem) is problem
+    least_j = 3e5 * problem.noise_w_per_hz * np.log(2.0) / problem.gain
+    for missing in (1e-10, 4.9e-10, 9.9e-10):
+        tight = replace(problem, max_energy_j=least_j * (1 - missing))
+        wider = within_tolerance(tight)
+        assert (wider.max_energy_j > least_j).all()
+        assert (wider.max_energy_j <= tight.max_energy_j * (1 + FEASIBILITY)).all()
+        assert wider.bandwidth_hz <= tight.bandwidth_hz * (1 + FEASIBILITY)
 
 
 def test_deadline_is_named_when_full_power_until_then_is_too_little() -> None:
@@ -122,17 +154,20 @@ def test_without_limits_everything_is_feasible() -> None:
 
 def test_a_set_that_misses_by_rounding_leaves_somebody_out() -> None:
     """Where needs add up to more than the band in one order and fit in another, one client still goes."""
+    share = 1 + PERMITTED_SHARE
     for seed in range(200):
         rng = np.random.default_rng(seed)
         problem = small_problem(
             gain=10 ** rng.uniform(-11, -8, 300), importance=np.ones((300, 2)), deadline_s=1.0
         )
-        need = Demand(problem).bandwidth_hz(problem.min_tokens, 10.0)
-        fitting, total = float(np.cumsum(np.sort(need))[-1]), float(need.sum())
-        bandwidth_hz = fitting / (1 - 1e-12)
-        if fitting <= bandwidth_hz * (1 - 1e-12) < total:
-            diagnosis = diagnose(replace(problem, bandwidth_hz=bandwidth_hz))
-            assert diagnosis is not None
-            assert diagnosis.clients == (int(np.argmax(need)),)
-            return
+        demand = Demand(problem.with_raised_limits(PERMITTED_SHARE))
+        need = demand.bandwidth_hz(problem.min_tokens, 10.0)
+        fitting = float(np.cumsum(np.sort(need))[-1])
+        for ulps in range(-3, 4):
+            bandwidth_hz = fitting / share * (1 + ulps * 2.0**-52)
+            tight = replace(problem, bandwidth_hz=bandwidth_hz)
+            diagnosis = diagnose(tight)
+            if fitting <= bandwidth_hz * share and diagnosis is not None:
+                assert diagnosis.clients == (int(np.argmax(need)),)
+                return
     pytest.fail("no instance at the edge of rounding")

@@ -1,7 +1,7 @@
 """Studies show what they measure."""
 
 from stsflora.benchmarks.families import fading_sequence
-from stsflora.benchmarks.studies.timing import round_seconds, table_lines
+from stsflora.benchmarks.studies.timing import Timed, fastest, round_seconds, table_lines
 from stsflora.solver import solve
 
 
@@ -38,3 +38,16 @@ def test_tables_have_their_lines_as_soon_as_they_are_computed():
     assert [next(found), next(found), next(found)] == ["| name | n |", "| --- | ---: |", "| a | 1 |"]
     assert computed == ["a"]
     assert list(found) == ["| b | 2 |"]
+
+
+def test_ways_take_turns_and_the_fastest_counts():
+    turns = []
+    seconds = iter([3.0, 5.0, 2.0, 6.0])
+
+    def way(name):
+        turns.append(name)
+        return Timed(next(seconds), (), 0)
+
+    found = fastest([lambda: way("a"), lambda: way("b")], repeats=2)
+    assert turns == ["a", "b", "a", "b"]
+    assert [timed.seconds for timed in found] == [2.0, 5.0]

@@ -107,7 +107,8 @@ def test_when_all_engines_fail_a_feasible_point_is_left(monkeypatch: pytest.Monk
     monkeypatch.setattr(ConvexProgram, "solve", lambda *_: "no point, infeasible")
     result = solve(family("paper", 4, 0), "relaxed")
     assert result.quality is Quality.FEASIBLE
-    assert result.bound == np.inf
+    # All attention over the least round time, which no engine has to say.
+    assert result.ste < result.bound < np.inf
     assert result.stop is Stop.ERROR
     assert result.message.endswith("no engine gave a bound.")
 

@@ -6,13 +6,8 @@ import mpmath  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 
-from stsflora.solver.physics.bandwidth import (
-    NEAR_LIMIT,
-    bandwidth_hz_for_rate,
-    excess,
-    least_area,
-    power_w_for_energy,
-)
+from stsflora.solver.physics.bandwidth import bandwidth_hz_for_rate, least_area, power_w_for_energy
+from stsflora.solver.physics.loops import NEAR_LIMIT
 from stsflora.solver.physics.uplink import energy_j, rate_bps, uplink_s
 
 RHO = np.unique(
@@ -35,19 +30,37 @@ def exact_excess(rho: float) -> mpmath.mpf:
 
 @pytest.mark.parametrize("rho", RHO)
 def test_p2_root_agrees_with_lambert(rho: float) -> None:
-    assert abs(float(excess(rho)) / exact_excess(rho) - 1) < 1e-12
+    _, z = least_area(rho, 1.0)
+    assert abs(float(z) / exact_excess(rho) - 1) < 2e-14
 
 
 @pytest.mark.parametrize("rho", RHO)
 def test_p2_least_area_solves_the_rate_equation(rho: float) -> None:
     nats, energy = rho, 1.0
-    area, z = least_area(nats, energy)
+    area, _ = least_area(nats, energy)
     with mpmath.workdps(50):
         exact = mpmath.mpf(nats) / (exact_excess(rho) + 1 - mpmath.mpf(rho))
         sent = exact * mpmath.log1p(energy / exact)
         assert abs(sent / nats - 1) < mpmath.mpf(10) ** -40  # the reference itself
     assert abs(float(area) / exact - 1) < 1e-12
-    assert float(z) == float(excess(rho))
+
+
+@pytest.mark.parametrize("rho", [*RHO, 1.0 - 1e-12, 1.0 - 1e-15])
+@pytest.mark.parametrize("energy", [1.0, 0.7, 3e17])
+def test_a_computed_area_is_exact_for_nearly_the_same_energy_and_bandwidth(rho: float, energy: float) -> None:
+    """Less than 1e-13 of either is rounding: bounds rest on it."""
+    nats = rho * energy
+    area = float(least_area(nats, energy)[0])
+    with mpmath.workdps(50):
+        for sign in (-1, 1):
+            moved = mpmath.mpf(energy) * (1 + sign * mpmath.mpf("1e-13"))
+            if mpmath.mpf(nats) >= moved:
+                assert sign < 0
+                continue
+            ratio = mpmath.mpf(nats) / moved
+            z = -1 - mpmath.re(mpmath.lambertw(-ratio * mpmath.exp(-ratio), -1))
+            exact = nats / (z + 1 - ratio) * (1 - sign * mpmath.mpf("1e-13"))
+            assert exact > area if sign < 0 else exact < area
 
 
 @pytest.mark.parametrize("scale", [1e-90, 1e-20, 1.0, 1e20, 1e90])
@@ -61,9 +74,22 @@ def test_least_area_scales(scale: float) -> None:
 
 
 def test_no_bandwidth_suffices_at_the_wideband_limit() -> None:
-    area, _ = least_area(np.array([1.0, 1.5, 1e200]), 1.0)
+    area, z = least_area(np.array([1.0, 1.5, 1e200]), 1.0)
     assert np.isinf(area).all()
-    assert float(excess(1.0)) == 0.0
+    assert (z == 0.0).all()
+
+
+def test_arguments_are_broadcast_and_kept() -> None:
+    nats, energy = np.array([[0.1], [0.5]]), np.array([1.0, 2.0, 0.3])
+    before = nats.copy(), energy.copy()
+    nats.flags.writeable = energy.flags.writeable = False
+    area, z = least_area(nats, energy)
+    assert area.shape == z.shape == (2, 3)
+    assert np.isinf(area).tolist() == [[False] * 3, [False, False, True]]
+    for i, j in np.ndindex(2, 3):
+        assert (area[i, j], z[i, j]) == tuple(map(float, least_area(nats[i, 0], energy[j])))
+    np.testing.assert_array_equal(nats, before[0])
+    np.testing.assert_array_equal(energy, before[1])
 
 
 def test_elasticities_of_the_area() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -15,23 +14,19 @@ from hypothesis import strategies as st
 
 from stsflora.benchmarks.families import fading_sequence, families, family
 from stsflora.solver import Allocation, AllocationError, Problem, Quality, Request, Result, solve
-from stsflora.solver.bounds.certificate import Certificate
-from stsflora.solver.physics.demand import Demand
-from stsflora.solver.primal.incumbent import Point
+from stsflora.solver.bounds.goal import STE, Point, new_goal
 from stsflora.solver.primal.warm_start import reoptimise
 from stsflora.solver.tolerances import FEASIBILITY
 
-KERNELS = ["numpy", *(["numba"] if find_spec("numba") else [])]
 FEASIBLE = [name for name in families() if name != "infeasible"]
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("clients", [20, 100])
-def test_a_few_evaluations_prove_a_slightly_changed_round(kernel: str, clients: int) -> None:
+def test_a_few_evaluations_prove_a_slightly_changed_round(clients: int) -> None:
     reoptimised, earlier = 0, None
     for problem in fading_sequence(clients, 8, 0, 0.999):
-        cold = solve(problem, kernel=kernel)
-        warm = solve(problem, start=earlier, kernel=kernel)
+        cold = solve(problem)
+        warm = solve(problem, start=earlier)
         assert warm.quality is Quality.OPTIMAL
         assert warm.gap <= 1e-4
         assert warm.ste >= cold.ste * (1 - 1e-4)
@@ -41,7 +36,7 @@ def test_a_few_evaluations_prove_a_slightly_changed_round(kernel: str, clients: 
             assert (warm.stats["intervals"], warm.stats["nodes"]) == (0, 0)
         earlier = warm
     assert reoptimised >= 6
-    assert not solve(problem, kernel=kernel).stats["reoptimised"]
+    assert not solve(problem).stats["reoptimised"]
 
 
 @pytest.mark.parametrize("name", FEASIBLE)
@@ -56,10 +51,9 @@ def test_every_family_keeps_its_optimum_when_gains_change(name: str) -> None:
         assert warm.ste >= proved.ste * (1 - gap - 1e-9)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 @settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1))
-def test_the_bound_holds_whatever_the_start(kernel: str, seed: int) -> None:
+def test_the_bound_holds_whatever_the_start(seed: int) -> None:
     """A start for another problem, from another solver, or a bare allocation, against brute force."""
     rng = np.random.default_rng(seed)
     clients, tokens = int(rng.integers(1, 3)), int(rng.integers(1, 10))
@@ -67,6 +61,7 @@ def test_the_bound_holds_whatever_the_start(kernel: str, seed: int) -> None:
     other = feasible_problem(rng, clients, int(rng.integers(1, 10)))
     nearly = replace(problem, gain=problem.gain * rng.uniform(0.9, 1.1, clients))
     best, _ = brute_force(problem)
+    most, _ = brute_force(problem.with_raised_limits(FEASIBILITY))
     starts: list[Result | Allocation] = [
         result
         for result in (solve(other), solve(nearly), solve(problem), solve(nearly, "full"))
@@ -74,10 +69,10 @@ def test_the_bound_holds_whatever_the_start(kernel: str, seed: int) -> None:
     ]
     for start in (*starts, *(result.allocation for result in starts if isinstance(result, Result))):
         for gap in (1e-6, 1e-2):
-            result = solve(problem, start=start, gap=gap, kernel=kernel)
+            result = solve(problem, start=start, gap=gap)
             assert result.quality is Quality.OPTIMAL
-            assert result.bound >= best * (1 - 1e-12)
-            assert best * (1 - gap - 1e-9) <= result.ste <= best * (1 + 4 * FEASIBILITY)
+            assert result.bound >= most * (1 - 1e-12)
+            assert best * (1 - gap - 1e-9) <= result.ste <= most * (1 + 1e-12)
 
 
 def spoilt(result: Result, **figures: float) -> Result:
@@ -112,12 +107,11 @@ GARBAGE: dict[str, Callable[[Result], Result]] = {
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("name", list(GARBAGE))
-def test_garbage_is_no_worse_than_no_start(name: str, kernel: str) -> None:
+def test_garbage_is_no_worse_than_no_start(name: str) -> None:
     first, second = fading_sequence(20, 2, 0, 0.999)
-    cold = solve(second, gap=1e-5, kernel=kernel)
-    warm = solve(second, gap=1e-5, kernel=kernel, start=GARBAGE[name](solve(first)))
+    cold = solve(second, gap=1e-5)
+    warm = solve(second, gap=1e-5, start=GARBAGE[name](solve(first)))
     assert warm.quality is Quality.OPTIMAL
     assert warm.bound >= cold.ste
     assert cold.bound >= warm.ste
@@ -142,9 +136,9 @@ def test_a_start_of_another_size_is_refused() -> None:
 
 def test_reoptimise_gives_up_where_its_affine_bound_does_not_hold() -> None:
     problem = replace(family("paper", 5, 0), overhead_s=np.arange(5.0))
-    certificate = Certificate(Demand(problem))
-    near = Point(problem.min_tokens, 10.0, 1.0, -1.0)
-    assert reoptimise(certificate, near, Request()) == (None, math.inf)
+    goal = new_goal(problem, Request())
+    assert reoptimise(goal, Point(problem.min_tokens.copy(), 10.0, 1.0, -1.0)) == math.inf
+    assert goal.best[STE] == 0.0
 
 
 def test_a_time_limit_ends_a_warm_start_too() -> None:

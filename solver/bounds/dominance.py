@@ -1,0 +1,317 @@
+r"""Exclude an interval of round times: dynamic programming with dominance over whole-token vectors.
+
+Needs are convex in the round time, across deadlines and power limits too, so tangents bound them from
+below: :math:`need_m(K; \tau) \ge \lambda_m(K) + s_m(K) (c - \tau)`, :math:`s_m \ge 0`, with contact at c. A
+vector beats T in [a, b] only if, with :math:`f = \sum f_m`, :math:`N = \sum \lambda_m` and
+:math:`x = c - \min(b, f / T)`,
+
+.. math:: f \ge T a, \quad N + \min(S_{lo}\, x,\; S_{hi}\, x) \le W, \qquad S_{lo} \le \sum s_m \le S_{hi}.
+
+Both improve with larger f and smaller N: of two partial vectors the one with more attention and less need
+dominates the other. `docs/exact.md`, section 7, has the proofs.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..gap_budget import HIDDEN
+from ..physics import loops
+from ..physics.instance import Instance
+from ..physics.jit import compiled
+from ..problem import FloatArray, IntArray
+from .goal import STE, Goal, expired, offer, target
+
+NARROWINGS: Final = 3
+"""Rounds of leaving out counts; each uses the slopes of those left by the one before."""
+
+MOST_STATES: Final = 50_000
+"""Partial vectors kept at once; a search that needs more gives up."""
+
+NEGLIGIBLE: Final = 1e-12
+"""Share of the bandwidth, all clients together, by which needs may be understated to have fewer counts."""
+
+MOST_VECTORS: Final = 20
+"""Vectors handed back: those of most attention, of least need and between are enough as candidates."""
+
+GOLDEN: Final = 0.6180339887498949
+
+BooleanArray = NDArray[np.bool_]
+
+
+def exclude(goal: Goal, low_s: float, high_s: float) -> tuple[bool, int]:
+    """Whether no allocation with a round time in an interval beats the goal's target, and the vectors tried.
+
+    What may beat it is offered to the goal, whose target rises, and the search is made again on the counts
+    left.
+
+    Args:
+        goal: of the problem; improved in place.
+        low_s: where the interval begins, s.
+        high_s: where it ends, s.
+    """
+    instance = goal.relaxed
+    middle_s = math.sqrt(low_s) * math.sqrt(high_s)
+    fewest = instance.clients["min_tokens"]
+    allowed = np.ones((goal.tokens.shape[0], instance.importance.shape[1] + 1), np.bool_)
+    for m in range(allowed.shape[0]):
+        allowed[m, : fewest[m]] = False
+    contact_s, tried = high_s, 0
+    while not expired(goal.monitor):
+        before = goal.best[STE]
+        complete, vectors = contenders(
+            instance, low_s, high_s, target(goal), HIDDEN * goal.gap, contact_s, allowed
+        )
+        if not complete:
+            break
+        if vectors.shape[0] == 0:
+            return True, tried
+        tried += vectors.shape[0]
+        for v in range(vectors.shape[0]):
+            offer(goal, vectors[v].copy(), middle_s)
+        if goal.best[STE] <= before:
+            if contact_s == middle_s:
+                break
+            # On the counts left, tangents at the middle may exclude what those at the end do not.
+            contact_s = middle_s
+    return False, tried
+
+
+def contenders(
+    instance: Instance,
+    low_s: float,
+    high_s: float,
+    target: float,
+    hidden: float,
+    contact_s: float,
+    allowed: BooleanArray,
+) -> tuple[bool, IntArray]:
+    """Token vectors that may beat a target with a round time in [low_s, high_s].
+
+    Args:
+        instance: of the problem.
+        low_s: a, s.
+        high_s: b, s.
+        target: T, 1/s.
+        hidden: share of T a that dominance may hide, all clients together; less than the gap.
+        contact_s: c, where the tangents of the needs touch, s. At b, N is the true need there.
+        allowed: (M, N + 1) counts that may be part of such a vector; narrowed in place.
+
+    Returns:
+        (whether the search was complete, (L, M) vectors). Complete and empty: no allocation with a round time
+        in the interval has an STE above the target.
+
+    Cost: M N closed forms, and the states kept times the counts left per client.
+    """
+    level, fall = loops.need_tangents(instance, contact_s, contact_s)
+    if contact_s < high_s:  # counts that can be sent at the end only
+        level_at_end, fall_at_end = loops.need_tangents(instance, high_s, contact_s)
+        only_at_end = np.isinf(level) & np.isfinite(level_at_end)
+        level = np.where(only_at_end, level_at_end, level)
+        fall = np.where(only_at_end, fall_at_end, fall)
+    return undominated(
+        level,
+        fall,
+        loops.retained_table(instance),
+        allowed,
+        low_s,
+        high_s,
+        contact_s,
+        target,
+        hidden,
+        instance.bandwidth_hz,
+        instance.unit,
+    )
+
+
+@compiled
+def undominated(
+    level: FloatArray,
+    fall: FloatArray,
+    retained: FloatArray,
+    allowed: BooleanArray,
+    low_s: float,
+    high_s: float,
+    contact_s: float,
+    target: float,
+    hidden: float,
+    bandwidth_hz: float,
+    unit: float,
+) -> tuple[bool, IntArray]:
+    """`contenders`, given (M, N + 1) tangents and attention, for one interval."""
+    clients, counts = level.shape
+    nobody = np.empty((0, clients), np.int64)
+    for m in range(clients):
+        for k in range(counts):
+            allowed[m, k] = allowed[m, k] and level[m, k] < math.inf
+    before_s, after_s = contact_s - low_s, high_s - contact_s
+    least = target * low_s
+    slack = 0.0
+    price = 0.0
+    scale = 1.0
+    slowest = fastest = 0.0
+    for _ in range(NARROWINGS):
+        slowest = fastest = 0.0
+        for m in range(clients):
+            lowest, highest = math.inf, -math.inf
+            for k in range(counts):
+                if allowed[m, k]:
+                    lowest, highest = min(lowest, fall[m, k]), max(highest, fall[m, k])
+            if highest < lowest:
+                return True, nobody
+            slowest, fastest = slowest + lowest, fastest + highest
+        # The least total fall is concave in the round time: its chord bounds it from below.
+        chord = (slowest * before_s + fastest * after_s) / (high_s - low_s)
+        budget = bandwidth_hz * (1.0 + unit) - slowest * before_s - chord * low_s
+        # Golden section over the price that weighs need against attention: any is valid.
+        middle = math.log(least / bandwidth_hz)
+        low, high = middle - 20.0, middle + 12.0
+        one, other = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
+        at_one = total_slack(level, retained, allowed, math.exp(one), chord / target, budget, least)
+        at_other = total_slack(level, retained, allowed, math.exp(other), chord / target, budget, least)
+        for _ in range(34):
+            if at_one < at_other:
+                high, other, at_other = other, one, at_one
+                one = high - GOLDEN * (high - low)
+                at_one = total_slack(level, retained, allowed, math.exp(one), chord / target, budget, least)
+            else:
+                low, one, at_one = one, other, at_other
+                other = low + GOLDEN * (high - low)
+                at_other = total_slack(
+                    level, retained, allowed, math.exp(other), chord / target, budget, least
+                )
+        price, slack = (math.exp(one), at_one) if at_one < at_other else (math.exp(other), at_other)
+        scale = 1.0 + price * chord / target
+        slack += 4.0 * unit * (scale * least + price * (bandwidth_hz + slowest * before_s + chord * low_s))
+        if slack < 0.0:
+            return True, nobody
+        dropped = 0
+        for m in range(clients):
+            best = -math.inf
+            for k in range(counts):
+                if allowed[m, k]:
+                    best = max(best, scale * retained[m, k] - price * level[m, k])
+            for k in range(counts):
+                if allowed[m, k] and best - scale * retained[m, k] + price * level[m, k] > slack:
+                    allowed[m, k] = False
+                    dropped += 1
+        if dropped == 0:
+            break
+    # Counts whose needs hardly differ become one: the attention of the largest, the need of the smallest.
+    negligible = NEGLIGIBLE * bandwidth_hz / clients
+    for m in range(clients):
+        smallest, before = math.inf, -1
+        for k in range(counts):
+            if allowed[m, k]:
+                if before >= 0 and level[m, k] - smallest <= negligible:
+                    level[m, k] = smallest
+                    allowed[m, before] = False
+                smallest, before = level[m, k], k
+    # Clients with one count left are settled; the others follow, fewest counts first.
+    left = np.zeros(clients, np.int64)
+    only = np.zeros(clients, np.int64)
+    attention, need = 0.0, 0.0
+    for m in range(clients):
+        for k in range(counts):
+            if allowed[m, k]:
+                left[m] += 1
+                only[m] = k
+        if left[m] == 1:
+            attention += retained[m, only[m]]
+            need += level[m, only[m]]
+    order = [m for m in np.argsort(left, kind="mergesort") if left[m] > 1]
+    rest = np.zeros(len(order) + 1)
+    for place in range(len(order) - 1, -1, -1):
+        lowest = math.inf
+        for k in range(counts):
+            if allowed[order[place], k]:
+                lowest = min(lowest, level[order[place], k])
+        rest[place] = rest[place + 1] + lowest
+    hide = hidden * least if len(order) > 0 else 0.0
+    delta = hide / max(len(order), 1)
+    limit = bandwidth_hz * (1.0 + unit) - min(-fastest * after_s, -slowest * after_s)
+    f, n, lost = np.full(1, attention), np.full(1, need), np.zeros(1)
+    parents, chosen = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)]
+    for place in range(len(order)):
+        m = order[place]
+        best = -math.inf
+        for k in range(counts):
+            if allowed[m, k]:
+                best = max(best, scale * retained[m, k] - price * level[m, k])
+        size = f.shape[0] * left[m]
+        more_f, more_n, more_lost = np.empty(size), np.empty(size), np.empty(size)
+        parent, count = np.empty(size, np.int64), np.empty(size, np.int64)
+        found = 0
+        for k in range(counts):
+            if allowed[m, k]:
+                loss = best - scale * retained[m, k] + price * level[m, k]
+                for i in range(f.shape[0]):
+                    # A kept vector stands for others that lose less by what dominance hides.
+                    if (
+                        lost[i] + loss <= slack + scale * hide
+                        and n[i] + level[m, k] + rest[place + 1] <= limit
+                    ):
+                        more_f[found], more_n[found] = f[i] + retained[m, k], n[i] + level[m, k]
+                        more_lost[found], parent[found], count[found] = lost[i] + loss, i, k
+                        found += 1
+        by_need = np.argsort(more_n[:found], kind="mergesort")
+        f, n, lost = np.empty(found), np.empty(found), np.empty(found)
+        kept_parent, kept_count = np.empty(found, np.int64), np.empty(found, np.int64)
+        keep, top = 0, -math.inf
+        for i in by_need:
+            if more_f[i] > top + delta:
+                top = more_f[i]
+                f[keep], n[keep], lost[keep] = more_f[i], more_n[i], more_lost[i]
+                kept_parent[keep], kept_count[keep] = parent[i], count[i]
+                keep += 1
+        f, n, lost = f[:keep].copy(), n[:keep].copy(), lost[:keep].copy()
+        parents.append(kept_parent[:keep].copy())
+        chosen.append(kept_count[:keep].copy())
+        if keep == 0:
+            return True, nobody
+        if keep > MOST_STATES:
+            return False, nobody
+    passing = []
+    for i in range(f.shape[0]):
+        most_f = f[i] + hide
+        x = contact_s - min(most_f / target, high_s)
+        if most_f >= least * (1.0 - unit) and n[i] + min(slowest * x, fastest * x) <= bandwidth_hz * (
+            1.0 + unit
+        ):
+            passing.append(i)
+    vectors = np.empty((min(len(passing), MOST_VECTORS), clients), np.int64)
+    for v in range(vectors.shape[0]):
+        state = passing[
+            v if vectors.shape[0] == len(passing) else v * (len(passing) - 1) // (MOST_VECTORS - 1)
+        ]
+        vectors[v] = only
+        for place in range(len(order) - 1, -1, -1):
+            vectors[v, order[place]] = chosen[place + 1][state]
+            state = parents[place + 1][state]
+    return True, vectors
+
+
+@compiled
+def total_slack(
+    level: FloatArray,
+    retained: FloatArray,
+    allowed: BooleanArray,
+    price: float,
+    fall: float,
+    budget: float,
+    least: float,
+) -> float:
+    """Largest excess over both conditions, weighed by a price, of any vector of allowed counts."""
+    total = price * budget - least
+    scale = 1.0 + price * fall
+    for m in range(level.shape[0]):
+        best = -math.inf
+        for k in range(level.shape[1]):
+            if allowed[m, k]:
+                best = max(best, scale * retained[m, k] - price * level[m, k])
+        total += best
+    return total
