@@ -567,6 +567,12 @@ def tangent(instance: Instance, replies: BestReplies) -> Tangent:
 
 
 @compiled
+def no_affine_bound() -> AffineBound:
+    """An affine bound that bounds nothing."""
+    return AffineBound(1.0, math.inf, 0.0, 0.0, 0.0)
+
+
+@compiled
 def bound_at(affine: AffineBound, round_s: float) -> float:
     """Upper bound on the attention retained within a round time, rounding included; convex in it."""
     span_s = round_s - affine.round_s

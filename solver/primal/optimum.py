@@ -6,6 +6,7 @@ import math
 
 from ..bounds.goal import ROUND_S, STE, Goal, best_point, offer, shadow_price
 from ..bounds.interval_search import (
+    CONVERGED,
     IntervalSearch,
     branch,
     certify,
@@ -13,6 +14,7 @@ from ..bounds.interval_search import (
     most_round_s,
     new_interval_search,
 )
+from ..bounds.intervals import close
 from ..bounds.round_time import search_round_time
 from .dinkelbach import dinkelbach
 
@@ -26,7 +28,10 @@ def search_optimum(goal: Goal, max_nodes: int) -> tuple[IntervalSearch, int]:
     if goal.best[STE] == 0.0:
         offer(goal, fewest_tokens(goal), math.inf)
     search = new_interval_search(goal, max_nodes)
-    replies, settled = dinkelbach(goal)
+    replies, settled, bound = dinkelbach(goal)
+    if bound < math.inf:
+        close(search.cover, bound)
+        return search, CONVERGED
     if not settled:
         price = shadow_price(goal.relaxed, best_point(goal))
         replies = search_round_time(goal, goal.best[ROUND_S], price, search.least_s, most_round_s(search))
