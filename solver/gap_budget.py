@@ -16,7 +16,7 @@ ASCENT_DONE: Final = 0.015
 CLEARING: Final = 0.1
 """Worth of idle bandwidth, as a share of the Lagrangian, at which a price counts as clearing."""
 
-HIDDEN: Final = 0.25
+HIDDEN: Final = 0.5
 """Attention that dominance may hide."""
 
 NARROWEST: Final = 0.3

@@ -29,7 +29,7 @@ from .goal import STE, Goal, expired, offer, target
 NARROWINGS: Final = 3
 """Rounds of leaving out counts; each uses the slopes of those left by the one before."""
 
-MOST_STATES: Final = 50_000
+MOST_STATES: Final = 100_000
 """Partial vectors kept at once; a search that needs more gives up."""
 
 NEGLIGIBLE: Final = 1e-12
@@ -232,7 +232,7 @@ def undominated(
                 lowest = min(lowest, level[order[place], k])
         rest[place] = rest[place + 1] + lowest
     hide = hidden * least if len(order) > 0 else 0.0
-    delta = hide / max(len(order), 1)
+    delta = 0.5 * hide / max(len(order), 1)  # hidden twice per client
     limit = bandwidth_hz * (1.0 + unit) - min(-fastest * after_s, -slowest * after_s)
     f, n, lost = np.full(1, attention), np.full(1, need), np.zeros(1)
     parents, chosen = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)]
@@ -242,27 +242,40 @@ def undominated(
         for k in range(counts):
             if allowed[m, k]:
                 best = max(best, scale * retained[m, k] - price * level[m, k])
+        lowest, highest = math.inf, -math.inf
+        for k in range(counts):
+            if allowed[m, k]:
+                lowest, highest = min(lowest, retained[m, k]), max(highest, retained[m, k])
+        lowest, highest = lowest + f.min(), highest + f.max()
         size = f.shape[0] * left[m]
-        more_f, more_n, more_lost = np.empty(size), np.empty(size), np.empty(size)
+        # Many vectors: of those with attention in one range of length delta the one of least need stays.
+        ranged = delta > 0.0 and (highest - lowest) / delta < size
+        if ranged:
+            size = int((highest - lowest) / delta) + 1
+        more_f, more_n, more_lost = np.empty(size), np.full(size, math.inf), np.empty(size)
         parent, count = np.empty(size, np.int64), np.empty(size, np.int64)
         found = 0
         for k in range(counts):
             if allowed[m, k]:
                 loss = best - scale * retained[m, k] + price * level[m, k]
                 for i in range(f.shape[0]):
+                    total = n[i] + level[m, k]
                     # A kept vector stands for others that lose less by what dominance hides.
-                    if (
-                        lost[i] + loss <= slack + scale * hide
-                        and n[i] + level[m, k] + rest[place + 1] <= limit
-                    ):
-                        more_f[found], more_n[found] = f[i] + retained[m, k], n[i] + level[m, k]
-                        more_lost[found], parent[found], count[found] = lost[i] + loss, i, k
+                    if lost[i] + loss <= slack + scale * hide and total + rest[place + 1] <= limit:
+                        j = found
+                        if ranged:
+                            j = min(int((f[i] + retained[m, k] - lowest) / delta), size - 1)
                         found += 1
-        by_need = np.argsort(more_n[:found], kind="mergesort")
-        f, n, lost = np.empty(found), np.empty(found), np.empty(found)
-        kept_parent, kept_count = np.empty(found, np.int64), np.empty(found, np.int64)
+                        if total < more_n[j]:
+                            more_f[j], more_n[j], more_lost[j] = f[i] + retained[m, k], total, lost[i] + loss
+                            parent[j], count[j] = i, k
+        by_need = np.argsort(more_n, kind="mergesort")
+        f, n, lost = np.empty(size), np.empty(size), np.empty(size)
+        kept_parent, kept_count = np.empty(size, np.int64), np.empty(size, np.int64)
         keep, top = 0, -math.inf
         for i in by_need:
+            if not more_n[i] < math.inf:
+                break
             if more_f[i] > top + delta:
                 top = more_f[i]
                 f[keep], n[keep], lost[keep] = more_f[i], more_n[i], more_lost[i]

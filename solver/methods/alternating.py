@@ -146,7 +146,8 @@ def _sweep(problem: Problem, point: Allocation, rules: _Rules) -> Allocation:
     """Power, bandwidth and tokens in turn, but for those held."""
     tokens, bandwidth, power = point.tokens, point.bandwidth_hz, point.power_w
     if "power" not in rules.hold:
-        power = power_block(problem, tokens, bandwidth)
+        block = power_block(problem, tokens, bandwidth)
+        power = np.where(block > 0, block, power)  # next to the wideband limit rounding may leave none
     if "bandwidth" not in rules.hold:
         now_s = _round_s(problem, tokens, bandwidth, power)
         candidate = bandwidth_block(problem, tokens, power, now_s)
