@@ -131,7 +131,7 @@ STOREYS: dict[str, tuple[str, ...]] = {
         *("delivery", "dinkelbach", "optimum", "warm_start"),
         *("rounding", "blocks", "initial_points"),
     ),
-    "solver/conic": ("engines", "data", "program"),
+    "solver/conic": ("engines", "data", "waiting", "program"),
     "solver/minlp": ("engines", "pieces", "entropy", "model", "process", "scip", "worker"),
     "solver/methods": ("exact", "alternating", "greedy", "relaxed", "minlp", "rules"),
     "solver/allocator": (

@@ -32,10 +32,10 @@ engine.
 from __future__ import annotations
 
 import math
-import warnings
+import time
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -43,6 +43,14 @@ from ..physics.demand import Demand
 from ..problem import FloatArray, IntArray
 from .data import MEMORY, PIECES, TANGENTS, Centre, coefficients
 from .engines import ConicEngine
+
+ProgramKey = tuple[int, str, str, bool]
+"""Clients, the engine's name, form, and whether the round time is a variable."""
+
+
+ECOS_INTERRUPTED: Final = -4
+SCS_INTERRUPTED: Final = -5
+"""Their exit codes for Ctrl-C."""
 
 
 class Solution(NamedTuple):
@@ -73,11 +81,13 @@ class ConvexProgram:
         joint: whether the round time is a variable; needs one common overhead, and ignores deadlines.
 
     Attributes:
+        key: what it was made for: M, the engine's name, form and joint.
         problem: the cvxpy problem, for inspection.
     """
 
     def __init__(self, clients: int, engine: ConicEngine, form: str, joint: bool) -> None:
         cp = _cvxpy()
+        self.key = clients, engine.name, form, joint
         self.engine, self.form, self.joint = engine, form, joint
         self._data: dict[str, Any] = {}
 
@@ -132,21 +142,29 @@ class ConvexProgram:
             demand: of a problem with this many clients.
             centre: where the program is exact; the fixed form keeps its round time.
             most: (M,) largest token counts, at least the centre's.
-            time_limit_s: passed to engines that take one.
+            time_limit_s: what the compilation leaves of it is passed to engines that take one.
             earlier: centres of programs solved before on the same problem.
         """
+        started = time.perf_counter()
         data, scale = coefficients(demand, centre, most, self.joint, earlier)
         for name, parameter in self._data.items():
             parameter.value = data[name]
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # doubts about accuracy: every answer is certified anyway
-                self.problem.solve(
-                    solver=self.engine.name.upper(),
-                    enforce_dpp=True,
-                    warm_start=False,
-                    **self.engine.options(time_limit_s),
-                )
+            # The steps of `Problem.solve`: the clock can be asked between them. Its warnings of inaccurate
+            # answers are left out, since every answer is certified anyway, and to silence warnings would do
+            # so in all threads.
+            compiled, chain, inverse = self.problem.get_problem_data(
+                self.engine.name.upper(), enforce_dpp=True, solver_opts=self.engine.options(time_limit_s)
+            )
+            left_s = time_limit_s - (time.perf_counter() - started)
+            if left_s <= 0.0:
+                return "not started, the time was up"
+            answer = chain.solve_via_data(
+                self.problem, compiled, warm_start=False, solver_opts=self.engine.options(left_s)
+            )
+            if _interrupted(answer):
+                raise KeyboardInterrupt
+            self.problem.unpack(chain.invert(answer, inverse))
         except Exception as error:  # engines have exceptions of their own
             return f"{type(error).__name__}: {error}".split(". ")[0]
         r, multiplier = self._r.value, self._budget.dual_value
@@ -175,17 +193,33 @@ class Programs:
     """
 
     def __init__(self) -> None:
-        self._programs: dict[tuple[int, str, str, bool], ConvexProgram] = {}
+        self._programs: dict[ProgramKey, ConvexProgram] = {}
 
     def __len__(self) -> int:
         return len(self._programs)
 
     def get(self, clients: int, engine: ConicEngine, form: str, joint: bool) -> ConvexProgram:
         """The program of that kind, built on first use."""
-        key = clients, engine.name, form, joint
-        if key not in self._programs:
-            self._programs[key] = ConvexProgram(clients, engine, form, joint)
-        return self._programs[key]
+        program = self.take(clients, engine, form, joint)
+        self.keep(program)
+        return program
+
+    def take(self, clients: int, engine: ConicEngine, form: str, joint: bool) -> ConvexProgram:
+        """The program of that kind, which is not kept: no other call gets it until it is brought back."""
+        kept = self._programs.pop((clients, engine.name, form, joint), None)
+        return ConvexProgram(clients, engine, form, joint) if kept is None else kept
+
+    def keep(self, program: ConvexProgram) -> None:
+        """Keep a program for later calls."""
+        self._programs[program.key] = program
+
+
+def _interrupted(answer: Any) -> bool:
+    """Whether ECOS or SCS, which catch Ctrl-C themselves while at work, ended because of it."""
+    report = answer.get("info") if isinstance(answer, dict) else None
+    if not isinstance(report, dict):
+        return False
+    return report.get("exitFlag") == ECOS_INTERRUPTED or report.get("status_val") == SCS_INTERRUPTED
 
 
 def _cvxpy() -> Any:

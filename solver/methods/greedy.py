@@ -9,6 +9,7 @@ from ..bounds.clearing_price import replies_around_budget
 from ..bounds.goal import STE, new_goal, offer
 from ..checks import real_number, whole_number
 from ..method import Answer, Request
+from ..physics.loops import filled
 from ..primal.delivery import deliver
 from ..problem import Problem
 from ..registry import register
@@ -43,10 +44,13 @@ def greedy(problem: Problem, request: Request, *, tolerance: float = 1e-3, grid:
     def ste_at(logarithm: float) -> float:
         """STE of the greedy fill at a round time."""
         nonlocal price, guess, round_times
-        within, _ = replies_around_budget(goal, math.exp(min(logarithm, 300.0)), price, guess, 1e-4)
+        within, beyond = replies_around_budget(goal, math.exp(min(logarithm, 300.0)), price, guess, 1e-4)
         price, guess = max(within.price, 1e-300), within.tokens
         round_times += 1
-        return offer(goal, within.tokens, within.round_s).ste
+        tokens = within.tokens
+        if within.need_hz <= goal.relaxed.bandwidth_hz < beyond.need_hz:
+            tokens = filled(goal.relaxed, within, beyond)
+        return offer(goal, tokens, within.round_s).ste
 
     if request.start is not None:
         offer(goal, request.start.tokens.clip(problem.min_tokens, problem.tokens), math.inf)
@@ -63,7 +67,7 @@ def greedy(problem: Problem, request: Request, *, tolerance: float = 1e-3, grid:
     peak = low + step * max(range(len(heights)), key=heights.__getitem__)
     left, right = max(peak - step, low), min(peak + step, high)
     inner = [right - GOLDEN * (right - left), left + GOLDEN * (right - left)]
-    values = [ste_at(x) for x in inner]
+    values = [ste_at(x) if not request.expired() else 0.0 for x in inner]
     while right - left > tolerance and stop is Stop.CONVERGED:
         if request.expired():
             stop = Stop.TIME_LIMIT

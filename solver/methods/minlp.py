@@ -148,7 +148,9 @@ class _EngineRun:
         problem = self.demand.problem
         most = np.full(problem.clients, problem.tokens)
         inside = np.clip(tokens, problem.min_tokens, most)
-        point = round_and_improve(self.demand, inside, most, float(self.goal.best[ROUND_S]))
+        point = round_and_improve(
+            self.demand, inside, most, float(self.goal.best[ROUND_S]), self.request.expired
+        )
         if point.ste > 0.0:
             consider(self.goal, point)
             self.found_ste = float(np.fmax(point.ste, self.found_ste))
@@ -191,7 +193,7 @@ def _first(demand: Demand, problem: Problem, request: Request) -> Point:
     if allocation is None:
         raise ArithmeticError("greedy found no allocation")
     point = fastest_point(demand.instance, allocation.tokens.copy())
-    return improve(demand, point, np.full(problem.clients, problem.tokens))
+    return improve(demand, point, np.full(problem.clients, problem.tokens), request.expired)
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:

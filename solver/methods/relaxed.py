@@ -18,6 +18,7 @@ from ..checks import choice
 from ..conic.data import Centre, least_snr, retained
 from ..conic.engines import ENGINES, FORMS, ConicEngine
 from ..conic.program import ConvexProgram, Programs, Solution
+from ..conic.waiting import answer_within
 from ..errors import OptionError
 from ..gap_budget import RECENTRING, RELAXATION, STALLED
 from ..method import Answer, Request
@@ -35,6 +36,12 @@ FALLBACKS: Final = ("highs", "clarabel", "ecos")
 
 FLAT_CONE: Final = 0.05
 """Below this signal-to-noise ratio cones are too flat for an engine's tolerance; cuts serve better."""
+
+MOST_CONES: Final = 300
+"""With more clients cvxpy takes longer to compile cones (9 s for 1,000, as a square) than cuts take."""
+
+PATIENCE_S: Final = 0.5
+"""How long an engine may overrun the time limit before its answer is given up."""
 
 JOINT_PROGRAMS: Final = 12
 FIXED_ROUNDS: Final = 64
@@ -71,10 +78,11 @@ def relaxed(
 
     Args:
         problem: the instance.
-        request: gap, time limit and start are used. ECOS takes no time limit; it is checked between programs.
+        request: gap, time limit and start are used. An engine that is still at work half a second after the
+            limit is left behind: it ends by itself, and `message` says so.
         engine: clarabel, ecos, scs, mosek or highs.
         form: "cone" (exponential cones), "cuts" (their tangents: a linear program), or "auto": the one
-            that suits engine and instance.
+            that suits engine and instance; cuts for many clients, whose cones take long to compile.
         joint: whether to use the program with a free round time where it applies.
         programs: keeps compiled programs for later calls with as many clients.
 
@@ -126,6 +134,7 @@ class _RelaxationRun:
         self.statuses: list[str] = []
         self.engine_s = 0.0
         self.priced = False
+        self.left_behind = False
         self.relaxation_ste: float | None = None
         self.trace: list[TracePoint] = []
 
@@ -143,11 +152,11 @@ class _RelaxationRun:
         """Search with the engine asked for, and with others while those before them fail."""
         if form == "auto":
             flat = least_snr(self.demand, self._centre_of(self.best)) < FLAT_CONE
-            form = "cuts" if flat else engine.form
+            form = "cuts" if flat or self.problem.clients > MOST_CONES else engine.form
         used = []
         for fallback, its_form in _fallbacks(engine, form):
             used.append(f"{fallback.name} ({its_form})")
-            if self._solve_with(fallback, its_form):
+            if self._solve_with(fallback, its_form) or self.done:
                 break
         stop = Stop.CONVERGED
         took_over = ", then ".join(used[1:])
@@ -155,6 +164,9 @@ class _RelaxationRun:
         if self.cover.open:
             if self.request.expired():
                 stop = Stop.TIME_LIMIT
+                if self.left_behind:
+                    left = f"{used[-1]} overran the time limit by {PATIENCE_S:g} s and was left behind."
+                    message = f"{message} {left}".strip()
             elif not self.priced:
                 stop = Stop.ERROR
                 message = f"{', then '.join(used)} failed; no engine gave a bound."
@@ -184,25 +196,22 @@ class _RelaxationRun:
 
     def _solve_with(self, engine: ConicEngine, form: str) -> bool:
         """Search with one engine; False where it fails or is not accurate enough to go on."""
-        clients = self.problem.clients
         if self.joint and not self.done:
-            accurate = self._solve_joint(self.programs.get(clients, engine, form, True))
+            accurate = self._solve_joint(engine, form)
             if self.done or not accurate:
                 return self.done
         for at_fixed_rounds in dict.fromkeys((form, "cuts")):
             # What cones leave open may be closed by chords, which are tighter between whole counts.
-            if not self.done and not self._solve_fixed(
-                self.programs.get(clients, engine, at_fixed_rounds, False)
-            ):
+            if not self.done and not self._solve_fixed(engine, at_fixed_rounds):
                 return False
         return True
 
-    def _solve_joint(self, program: ConvexProgram) -> bool:
+    def _solve_joint(self, engine: ConicEngine, form: str) -> bool:
         """Solve and re-centre until the program is exact at its own answer, or a deadline binds there."""
         centres = [self._centre_of(self.best)]
         for _ in range(JOINT_PROGRAMS):
             *earlier, before = centres
-            solution = self._ask(program, before, earlier)
+            solution = self._ask(engine, form, True, before, earlier)
             if solution is None or self.request.expired():
                 return False
             self.relaxation_ste = solution.ste
@@ -218,12 +227,12 @@ class _RelaxationRun:
                 return False
         return False
 
-    def _solve_fixed(self, program: ConvexProgram) -> bool:
+    def _solve_fixed(self, engine: ConicEngine, form: str) -> bool:
         """Solve where the bound is worst, until it is within the gap or the engine is at a loss."""
         tokens = self.best.tokens.astype(np.float64)
         for _ in range(FIXED_ROUNDS):
             round_s = self.cover.worst.peak_s
-            solution = self._solve_at(round_s, tokens, program)
+            solution = self._solve_at(round_s, tokens, engine, form)
             if solution is None:
                 return False
             tokens = solution.tokens
@@ -237,11 +246,13 @@ class _RelaxationRun:
                 return own_gap <= RELAXATION * self.goal.gap
         return True
 
-    def _solve_at(self, round_s: float, tokens: FloatArray, program: ConvexProgram) -> Solution | None:
+    def _solve_at(
+        self, round_s: float, tokens: FloatArray, engine: ConicEngine, form: str
+    ) -> Solution | None:
         """Solve and re-centre at one round time, until the pieces kept are dense around the answer."""
         for _ in range(CENTRINGS):
             centre = Centre(self._fitted(tokens, round_s), round_s)
-            solution = self._ask(program, centre)
+            solution = self._ask(engine, form, False, centre)
             if solution is None or self.done:
                 return solution
             tokens = solution.tokens
@@ -249,16 +260,34 @@ class _RelaxationRun:
                 return solution
         return solution
 
-    def _ask(self, program: ConvexProgram, centre: Centre, earlier: Sequence[Centre] = ()) -> Solution | None:
+    def _ask(
+        self, engine: ConicEngine, form: str, joint: bool, centre: Centre, earlier: Sequence[Centre] = ()
+    ) -> Solution | None:
         """Solve a program; take its tokens for the incumbent and its price for the bound."""
-        started = time.perf_counter()
-        solution = program.solve(self.demand, centre, self.most, self.request.remaining_s(), earlier)
+        started, limit_s = time.perf_counter(), self.request.remaining_s()
+
+        def solved() -> tuple[ConvexProgram, Solution | str]:
+            # The import of cvxpy and the compilation take as long as engines do, and cannot be ended either.
+            program = self.programs.take(self.problem.clients, engine, form, joint)
+            left_s = limit_s - (time.perf_counter() - started)
+            return program, program.solve(self.demand, centre, self.most, left_s, earlier)
+
+        answer = answer_within(solved, limit_s + PATIENCE_S)
         self.engine_s += time.perf_counter() - started
+        solution: Solution | str = "no answer in time"
+        if answer is None:
+            self.left_behind = True
+        else:
+            program, solution = answer
+            self.programs.keep(program)
         if isinstance(solution, str):
             self.statuses.append(solution)
             return None
         self.statuses.append(solution.status)
-        consider(self.goal, round_and_improve(self.permitted, solution.tokens, self.most, solution.round_s))
+        rounded = round_and_improve(
+            self.permitted, solution.tokens, self.most, solution.round_s, self.request.expired
+        )
+        consider(self.goal, rounded)
         self.cover.tighten(self.goal, solution.price)
         self.priced = True
         self.trace.append(
@@ -274,7 +303,7 @@ class _RelaxationRun:
             return fewest + min(share, 1.0) * (tokens - fewest) + max(share - 1.0, 0.0) * (most - tokens)
 
         bracket, share = new_bracket(0.0, 2.0), 1.0
-        while width(bracket) > FITTED:
+        while width(bracket) > FITTED and not self.request.expired():
             fits = self.demand.bandwidth_hz(moved(share), round_s).sum() <= self.problem.bandwidth_hz
             bracket, share = advance(bracket, share, math.inf if fits else -math.inf)
         return moved(bracket.low)

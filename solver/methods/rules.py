@@ -15,6 +15,7 @@ from ..physics.uplink import rate_bps, uplink_s
 from ..primal.initial_points import start
 from ..problem import FloatArray, IntArray, Problem
 from ..registry import register
+from ..result import Stop
 
 
 @register("equal", always_feasible=False)
@@ -87,6 +88,7 @@ def shi(problem: Problem, request: Request) -> Answer:
     demand = Demand(problem)
     best, best_ste, round_s = problem.min_tokens, -np.inf, np.inf
     best_round_s = np.inf
+    stop = Stop.CONVERGED
     for count in range(1, problem.tokens + 1):
         tokens = common_tokens(problem, count)
         round_s = demand.least_round_s(tokens, round_s)
@@ -96,8 +98,10 @@ def shi(problem: Problem, request: Request) -> Answer:
         if ste > best_ste:
             best, best_ste, best_round_s = tokens, ste, round_s
         if request.expired():
+            if count < problem.tokens:
+                stop = Stop.TIME_LIMIT
             break
-    return Answer(demand.allocation(best, best_round_s), stats={"common_tokens": int(best.min())})
+    return Answer(demand.allocation(best, best_round_s), stop=stop, stats={"common_tokens": int(best.min())})
 
 
 def common_tokens(problem: Problem, count: int) -> IntArray:

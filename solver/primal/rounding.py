@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -28,8 +29,10 @@ def best_common_tokens(demand: Demand) -> Point:
     return max((fastest_point(demand.instance, tokens) for tokens in counts), key=lambda point: point.ste)
 
 
-def round_and_improve(demand: Demand, tokens: FloatArray, most: IntArray, guess_s: float) -> Point:
-    """The best feasible point near fractional tokens; its `ste` is 0 only where not even K_min fits.
+def round_and_improve(
+    demand: Demand, tokens: FloatArray, most: IntArray, guess_s: float, expired: Callable[[], bool]
+) -> Point:
+    """The best feasible point near fractional tokens; `ste` is 0 where not even K_min fits, or time is up.
 
     They are rounded to the nearest counts; where those fit into no round, down; where even those fit into
     none, halfway to K_min, again and again.
@@ -39,21 +42,22 @@ def round_and_improve(demand: Demand, tokens: FloatArray, most: IntArray, guess_
         tokens: (M,) fractional counts between K_min and `most`.
         most: (M,) largest counts tried.
         guess_s: a guess of the round time, s.
+        expired: whether the time is up; asked before every point tried.
     """
     least = demand.problem.min_tokens
     counts = np.rint(tokens).astype(np.int64)
     point = fastest_point(demand.instance, counts, guess_s)
     excess = np.floor(tokens).astype(np.int64) - least
-    while not point.ste > 0.0:
+    while not point.ste > 0.0 and not expired():
         point = fastest_point(demand.instance, least + excess, guess_s)
         if not excess.any():
             break
         excess //= 2
-    return improve(demand, point, most) if point.ste > 0.0 else point
+    return improve(demand, point, most, expired) if point.ste > 0.0 else point
 
 
-def improve(demand: Demand, start: Point, most: IntArray) -> Point:
-    """Add or drop single tokens while that raises the STE.
+def improve(demand: Demand, start: Point, most: IntArray, expired: Callable[[], bool]) -> Point:
+    """Add or drop single tokens while that raises the STE and `expired` says that there is time.
 
     To first order a token more costs need'(K) / |d total / d tau| seconds, each worth STE. The moves that
     pay are tried all together, then the better half of them, and so on; then the best few one by one.
@@ -61,12 +65,14 @@ def improve(demand: Demand, start: Point, most: IntArray) -> Point:
     Cost: some least round times per improvement.
     """
     best, improved = start, True
-    while improved:
+    while improved and not expired():
         improved = False
         clients, steps, paying = _moves(demand, best, most)
         batches = [slice(0, paying >> halvings) for halvings in range(paying.bit_length())]
         singles = [slice(rank, rank + 1) for rank in range(min(SINGLE_MOVES, clients.size))]
         for chosen in batches + singles:
+            if expired():
+                break
             tokens = best.tokens.copy()
             tokens[clients[chosen]] += steps[chosen]
             trial = fastest_point(demand.instance, tokens, best.round_s)

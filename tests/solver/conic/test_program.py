@@ -147,14 +147,30 @@ def test_programs_are_parametrised(form: str, joint: bool) -> None:
     assert programs.get(4, ENGINES["clarabel"], form, joint) is not program
 
 
+def test_no_engine_starts_once_the_compilation_has_used_up_the_time() -> None:
+    problem = family("paper", 3, 0, tokens=8)
+    program = Programs().get(3, ENGINES["clarabel"], "cone", True)
+    said = program.solve(Demand(problem), centre_of(problem), all_tokens(problem), 0.0)
+    assert said == "not started, the time was up"
+
+
+def test_a_program_taken_is_nobody_elses_until_it_is_brought_back() -> None:
+    programs, engine = Programs(), ENGINES["clarabel"]
+    program = programs.get(3, engine, "cone", True)
+    assert programs.take(3, engine, "cone", True) is program
+    assert programs.take(3, engine, "cone", True) is not program
+    programs.keep(program)
+    assert programs.get(3, engine, "cone", True) is program
+
+
 def test_an_engine_without_an_answer_gives_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = family("paper", 3, 0, tokens=8)
     program = Programs().get(3, ENGINES["clarabel"], "cone", True)
-    refused = {"solve.return_value": None}
+    refused = {"get_problem_data.return_value": ({}, MagicMock(), [])}
     monkeypatch.setattr(program, "problem", MagicMock(status="infeasible", **refused))
     said = program.solve(Demand(problem), centre_of(problem), all_tokens(problem), np.inf)
     assert said == "no point, infeasible"
-    broken = {"solve.side_effect": RuntimeError("licence expired. Call us")}
+    broken = {"get_problem_data.side_effect": RuntimeError("licence expired. Call us")}
     monkeypatch.setattr(program, "problem", MagicMock(**broken))
     said = program.solve(Demand(problem), centre_of(problem), all_tokens(problem), np.inf)
     assert said == "RuntimeError: licence expired"

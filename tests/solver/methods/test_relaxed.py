@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -147,6 +149,36 @@ def test_the_time_limit_leaves_a_feasible_point() -> None:
     assert result.stop is Stop.TIME_LIMIT
     assert result.quality is Quality.FEASIBLE
     assert result.bound >= result.ste
+
+
+def test_an_engine_that_overruns_the_limit_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ConvexProgram, "solve", lambda *_: time.sleep(30.0))
+    programs = Programs()
+    started = time.perf_counter()
+    result = solve(family("paper", 4, 0), "relaxed", time_limit_s=0.1, programs=programs)
+    assert time.perf_counter() - started < 10.0
+    assert result.stop is Stop.TIME_LIMIT
+    assert result.quality is Quality.FEASIBLE
+    assert result.message == "clarabel (cone) overran the time limit by 0.5 s and was left behind."
+    assert len(programs) == 0  # it is still in use
+
+
+def test_an_interrupt_leaves_solve_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Thread, "join", interrupted)
+    monkeypatch.setattr(ConvexProgram, "solve", lambda *_: time.sleep(30.0))
+    programs = Programs()
+    with pytest.raises(KeyboardInterrupt):
+        solve(family("paper", 4, 0), "relaxed", programs=programs)
+    assert len(programs) == 0
+
+
+def test_many_clients_are_solved_by_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ConvexProgram, "solve", lambda *_: "no point, infeasible")
+    forms = [solve(family("paper", clients, 0), "relaxed").stats["form"] for clients in (300, 301)]
+    assert forms == ["cone", "cuts"]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,10 @@ from stsflora.solver.physics.demand import Demand
 from stsflora.solver.primal.rounding import best_common_tokens, improve, round_and_improve
 
 
+def never() -> bool:
+    return False
+
+
 def all_tokens(problem: Problem) -> np.ndarray:
     return np.full(problem.clients, problem.tokens)
 
@@ -33,7 +37,7 @@ def test_any_fractional_point_becomes_feasible(seed: int) -> None:
     problem = feasible_problem(rng)
     fractional = rng.uniform(problem.min_tokens, problem.tokens)
     demand = Demand(within_tolerance(problem))
-    point = round_and_improve(demand, fractional, all_tokens(problem), 1.0)
+    point = round_and_improve(demand, fractional, all_tokens(problem), 1.0, never)
     assert point.ste > 0
     assert (point.tokens >= problem.min_tokens).all()
     assert (point.tokens <= problem.tokens).all()
@@ -46,7 +50,7 @@ def test_no_single_exchange_is_left_to_gain(problem: Problem) -> None:
     demand = Demand(problem)
     start = fastest_point(demand.instance, problem.min_tokens.copy())
     assert start.ste > 0
-    point = improve(demand, start, all_tokens(problem))
+    point = improve(demand, start, all_tokens(problem), never)
     assert start.ste <= point.ste <= brute_force(problem)[0] * (1 + 1e-12)
     for client in range(problem.clients):
         for step in (-1, 1):
@@ -55,3 +59,14 @@ def test_no_single_exchange_is_left_to_gain(problem: Problem) -> None:
             if problem.min_tokens[client] <= tokens[client] <= problem.tokens:
                 neighbour = fastest_point(demand.instance, tokens)
                 assert neighbour.ste <= point.ste * (1 + 1e-12)
+
+
+@given(feasible_problems(clients=3, tokens=6))
+def test_nothing_is_tried_once_the_time_is_up(problem: Problem) -> None:
+    demand = Demand(problem)
+    start = fastest_point(demand.instance, problem.min_tokens.copy())
+    assert improve(demand, start, all_tokens(problem), lambda: True) is start
+    point = round_and_improve(
+        demand, problem.min_tokens.astype(float), all_tokens(problem), 1.0, lambda: True
+    )
+    np.testing.assert_allclose(point.ste, start.ste, rtol=1e-9)

@@ -1,0 +1,629 @@
+"""Every lemma of docs/exact.md where its inequality is an equality or nearly one: what is weakened fails."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.instances import feasible_problem
+
+from stsflora.solver import Allocation, Problem, Request, evaluate, tolerances
+from stsflora.solver.bounds.clearing_price import replies_around_budget
+from stsflora.solver.bounds.dominance import MOST_VECTORS, undominated
+from stsflora.solver.bounds.goal import STE, new_goal, target
+from stsflora.solver.bounds.interval_search import most_round_s, new_interval_search, proved_bound
+from stsflora.solver.bounds.intervals import close, leave_open
+from stsflora.solver.feasibility import diagnose
+from stsflora.solver.physics import loops
+from stsflora.solver.physics.demand import Demand
+from stsflora.solver.physics.instance import Instance, instance_of
+from stsflora.solver.physics.loops import AffineBound, BestReplies, Tangent
+
+ORIGIN_S = 0.1
+"""omega of the one-client instances below; the client's own overhead is larger, so it has no plane."""
+
+COARSE = 1e-6
+"""A unit of rounding so large that the terms it is multiplied to can be seen."""
+
+POWER = {"max_energy_j": math.inf}
+ENERGY = {"max_energy_j": 0.01}
+KINKED = {"max_energy_j": 0.2 * 0.25}
+PAST = {"max_energy_j": math.inf, "deadline_s": 0.08}
+
+
+def one_client(importance: list[float], gain_w: float = 1e-9, **changes: Any) -> Instance:
+    """One client without a plane: 0.2 W, overhead 0.2 s; E / P at a slot of 0.25 s in `KINKED`."""
+    arguments: dict[str, Any] = {"max_energy_j": math.inf, "overhead_s": 0.2, "bits_per_token": 1e5}
+    problem = Problem([gain_w], [importance], bandwidth_hz=1e6, max_power_w=0.2, **arguments | changes)
+    return instance_of(problem)._replace(origin_s=ORIGIN_S)
+
+
+def cost(instance: Instance, tokens: int, round_s: float) -> float:
+    """c_0(K; tau), Hz s."""
+    client = instance.clients[0]
+    slot_s = min(round_s - client["overhead_s"], client["deadline_s"])
+    nats = loops.nats_of(instance, 0, tokens)
+    area, _ = loops.least_area(
+        nats, min(client["max_power_w"] * slot_s, client["max_energy_j"]) * gain(client)
+    )
+    return (round_s - instance.origin_s) * area / slot_s
+
+
+def gain(client: Any) -> float:
+    """h / N0."""
+    return float(client["gain_over_noise"])
+
+
+def cost_slope(instance: Instance, tokens: int, round_s: float, side: float = 1.0) -> float:
+    """c' by differences of one side, of fourth order."""
+    h = side * 1e-4 * round_s
+    c = [cost(instance, tokens, round_s + j * h) for j in range(5)]
+    return (-25 * c[0] + 48 * c[1] - 36 * c[2] + 16 * c[3] - 3 * c[4]) / (12 * h)
+
+
+def without_planes(clients: int) -> Tangent:
+    return Tangent(np.full(clients, math.inf), np.zeros(clients), AffineBound(0.0, math.inf, 0.0, 0.0, 0.0))
+
+
+def replies_at(instance: Instance, round_s: float, price: float) -> BestReplies:
+    return loops.best_replies(instance, round_s, price, instance.clients["min_tokens"].copy())
+
+
+def chord_bound(instance: Instance, low_s: float, high_s: float, price: float) -> float:
+    """The bound of an interval from middle tangents or peaks alone."""
+    low, high = replies_at(instance, low_s, price), replies_at(instance, high_s, price)
+    return loops.interval_bound(instance, low, high, without_planes(low.tokens.size), False)
+
+
+def highest_between(instance: Instance, low_s: float, high_s: float, price: float) -> float:
+    """max L(tau) / tau over 201 round times, the middle among them."""
+    between = [replies_at(instance, float(t), price) for t in np.linspace(low_s, high_s, 201)]
+    return max(reading.lagrangian / reading.round_s for reading in between)
+
+
+def check_tight(instance: Instance, low_s: float, high_s: float, price: float, tight: float = 1e-8) -> None:
+    """The bound is above everywhere and touches somewhere."""
+    bound, highest = (
+        chord_bound(instance, low_s, high_s, price),
+        highest_between(instance, low_s, high_s, price),
+    )
+    assert bound >= highest * (1 - 1e-13)
+    assert bound <= highest * (1 + tight)
+
+
+# Lemmas 2 and 5: where U(a) / a = U(b) / b, the bound is L(m) / m itself.
+
+
+@pytest.mark.parametrize(
+    ("limits", "low_s", "high_s"),
+    [(POWER, 0.3, 0.36), (ENERGY, 0.3, 0.4), (KINKED, 0.38, 0.5), (KINKED, 0.42, 0.5), (POWER, 1.0, 1.4)],
+)
+@pytest.mark.parametrize("table", [False, True])
+def test_lemma_5_tangents_touch_at_the_middle(
+    limits: dict[str, Any], low_s: float, high_s: float, table: bool
+) -> None:
+    """Once around E / P on either side of the middle; the price is so low that all tokens are best."""
+    changes = limits | ({"payload_bits": [[0.0, 1e5, 3e5]]} if table else {})
+    price, count, f = 1e-4, 2, 20.0
+    instance = one_client([10.0, 10.0], **changes)
+    half_s = 0.5 * (high_s - low_s)
+    at_middle = cost(instance, count, low_s + half_s)
+    slope = cost_slope(instance, count, low_s + half_s)
+    low, high = f - price * (at_middle - half_s * slope), f - price * (at_middle + half_s * slope)
+    # Idle bandwidth tips the tangent until both ends give the same bound.
+    band = (low / low_s - high / high_s) / (price * ORIGIN_S * (1 / low_s - 1 / high_s))
+    assert band > 0
+    instance = instance._replace(bandwidth_hz=band)
+    check_tight(instance, low_s, high_s, price)
+    sags = loops.sag(instance, 0, count, low_s, high_s, price)
+    assert min(sags) > 1e-4 * high / high_s  # so a tenth of the sag shows
+
+
+def test_lemma_5_takes_the_largest_count_of_both_ends() -> None:
+    """At the lower end one token is best, by a hair; everywhere else two are."""
+    low_s, high_s, price = 0.3, 0.36, 1e-4
+    middle_s, half_s = 0.33, 0.03
+    probe = one_client([10.0, 1.0], **POWER)
+    second = price * (cost(probe, 2, low_s) - cost(probe, 1, low_s)) * (1 - 1e-9)
+    first = 20.0
+    instance = one_client([first, second], **POWER)
+    at_middle, slope = cost(instance, 2, middle_s), cost_slope(instance, 2, middle_s)
+    low = first + second - price * (at_middle - half_s * slope)
+    high = first + second - price * (at_middle + half_s * slope)
+    band = (low / low_s - high / high_s) / (price * ORIGIN_S * (1 / low_s - 1 / high_s))
+    instance = instance._replace(bandwidth_hz=band)
+    tokens = [int(replies_at(instance, t, price).tokens[0]) for t in (low_s, middle_s, high_s)]
+    assert tokens == [1, 2, 2]
+    check_tight(instance, low_s, high_s, price)
+
+
+def test_lemma_5_takes_the_count_at_a_deadline_between() -> None:
+    """At both ends one token is best, by a hair; at the deadline and in the middle two are."""
+    low_s, price, deadline_s = 0.3, 1e-4, 0.15
+    probe = one_client([10.0, 1.0], deadline_s=deadline_s)
+    second = price * (cost(probe, 2, low_s) - cost(probe, 1, low_s))
+    shorter_s, high_s = 0.35, 3.0
+    for _ in range(60):
+        half = 0.5 * (shorter_s + high_s)
+        dear = price * (cost(probe, 2, half) - cost(probe, 1, half)) > second
+        shorter_s, high_s = (shorter_s, half) if dear else (half, high_s)
+    second, first = second * (1 - 1e-9), 20.0
+    instance = one_client([first, second], deadline_s=deadline_s)
+    middle_s, half_s = 0.5 * (low_s + high_s), 0.5 * (high_s - low_s)
+    at_middle, slope = cost(instance, 2, middle_s), cost_slope(instance, 2, middle_s)
+    low = first + second - price * (at_middle - half_s * slope)
+    high = first + second - price * (at_middle + half_s * slope)
+    band = (low / low_s - high / high_s) / (price * ORIGIN_S * (1 / low_s - 1 / high_s))
+    instance = instance._replace(bandwidth_hz=band)
+    tokens = [int(replies_at(instance, t, price).tokens[0]) for t in (low_s, middle_s, high_s)]
+    assert tokens == [1, 2, 1]
+    check_tight(instance, low_s, high_s, price)
+
+
+def test_flat_touches_at_the_deadline() -> None:
+    """Two tokens are best at the deadline and cannot be sent at the lower end: the peak counts."""
+    low_s, high_s, price = 0.3, 0.36, 1e-6
+    problem = Problem([1e-13], [[10.0, 10.0]], 1e5, 1e6, 0.2, math.inf, 0.15, 0.2)
+    nats = 4e5 * math.log(2)
+    client = instance_of(problem).clients[0]
+    weak = 1e-13 * nats / (0.2 * 0.12 * gain(client))  # the wideband limit at a slot of 0.12 s
+    instance = one_client([10.0, 10.0], gain_w=weak, deadline_s=0.15)
+    peak = 20.0 - price * cost(instance, 2, 0.35)
+    instance = instance._replace(bandwidth_hz=peak / (price * ORIGIN_S))
+    check_tight(instance, low_s, high_s, price, 1e-3)
+    bound, at_deadline = chord_bound(instance, low_s, high_s, price), replies_at(instance, 0.35, price)
+    assert at_deadline.tokens[0] == 2
+    assert bound == pytest.approx(at_deadline.lagrangian / 0.35, rel=1e-9)
+    assert bound >= at_deadline.lagrangian / 0.35 * (1 - 1e-13)
+
+
+@pytest.mark.parametrize("limits", [POWER, ENERGY, KINKED, PAST])
+@pytest.mark.parametrize(("low_s", "high_s"), [(0.25, 0.31), (0.4, 0.48), (0.44, 0.7)])
+def test_lemma_4_sags_are_exact_and_grow_with_the_count(
+    limits: dict[str, Any], low_s: float, high_s: float
+) -> None:
+    instance = one_client([1.0] * 12, **limits)
+    half_s = 0.5 * (high_s - low_s)
+    before = (0.0, 0.0)
+    for count in range(1, 13):
+        c = [cost(instance, count, t) for t in (low_s, low_s + half_s, high_s)]
+        slope = cost_slope(instance, count, low_s + half_s)
+        sags = loops.sag(instance, 0, count, low_s, high_s, 1.0)
+        np.testing.assert_allclose(
+            sags, [c[0] - c[1] + half_s * slope, c[2] - c[1] - half_s * slope], atol=1e-7 * c[0]
+        )
+        assert before[0] <= sags[0] * (1 + 1e-9) + 1e-9 * c[0]
+        assert before[1] <= sags[1] * (1 + 1e-9) + 1e-9 * c[0]
+        before = sags
+
+
+@pytest.mark.parametrize("gain_db", [-90, -107.5, -107.9])
+@pytest.mark.parametrize("limits", [POWER, ENERGY, {"deadline_s": 0.155}])
+def test_sags_are_raised_by_what_their_areas_may_err(gain_db: float, limits: dict[str, Any]) -> None:
+    """Payloads off by half a unit, each slot's for itself: the raised sag covers all of them together."""
+    scale = {0.01: 15.0}.get(limits.get("max_energy_j", math.inf), 1.0)
+    problem = Problem(
+        [scale * 10 ** (gain_db / 10)],
+        [[1.0]],
+        3e5,
+        1e6,
+        0.2,
+        **{"max_energy_j": math.inf, "overhead_s": 0.2} | limits,
+    )
+    instance = instance_of(problem)._replace(origin_s=ORIGIN_S)
+    low_s, high_s = 0.35, 0.36
+    client, half_s, middle_s = instance.clients[0], 0.5 * (high_s - low_s), 0.5 * (low_s + high_s)
+    nats = loops.nats_of(instance, 0, 1)
+    unit = 1e-9
+    charged_s = [t - ORIGIN_S for t in (low_s, middle_s, high_s)]
+
+    def terms(off: float) -> list[float]:
+        """c(a), c(m), c(b) and half_s c'(m)."""
+        found = []
+        for t, charge in zip((low_s, middle_s, high_s), charged_s, strict=True):
+            slot_s = min(t - 0.2, client["deadline_s"])
+            energy = min(client["max_power_w"] * slot_s, client["max_energy_j"]) * gain(client)
+            area, root = loops.least_area(nats * (1 + off), energy)
+            found.append(charge * area / slot_s)
+            if t == middle_s:
+                slope = area / slot_s
+                if t - 0.2 < client["deadline_s"]:
+                    limited = client["max_power_w"] * slot_s < client["max_energy_j"]
+                    slope -= charge * area / slot_s**2 * (1 + (1 / root if limited else 0.0))
+        return [*found, half_s * slope]
+
+    low, middle, high, rise = np.abs(np.subtract(terms(0.5 * unit), terms(-0.5 * unit))) / 2
+    exact = loops.sag(instance._replace(unit=0.0), 0, 1, low_s, high_s, 1.0)
+    raised = loops.sag(instance._replace(unit=unit), 0, 1, low_s, high_s, 1.0)
+    assert raised[0] - exact[0] >= low + middle + rise
+    assert raised[1] - exact[1] >= high + middle + rise
+    # In full: conditions of three areas and of the slope.
+    conditions = []
+    for t in (low_s, middle_s, high_s):
+        slot_s = min(t - 0.2, client["deadline_s"])
+        energy = min(client["max_power_w"] * slot_s, client["max_energy_j"]) * gain(client)
+        conditions.append(1 + 1 / loops.least_area(nats, energy)[1])
+    c = terms(0.0)
+    slot_s = min(middle_s - 0.2, client["deadline_s"])
+    need = c[1] / charged_s[1]
+    doubt = c[0] * conditions[0] + c[2] * conditions[2] + 2 * c[1] * conditions[1]
+    doubt += conditions[1] * need * half_s * (1 + charged_s[1] * conditions[1] / slot_s)
+    np.testing.assert_allclose(np.subtract(raised, exact), unit * doubt, rtol=1e-4)
+
+
+@pytest.mark.parametrize("planar", [True, False])
+def test_interval_bounds_are_raised_by_the_rounding_of_their_sums(planar: bool) -> None:
+    """In an interval of no width: the idle band, attention, and twice the cost with its condition."""
+    own = 0.0 if planar else 0.2
+    problem = Problem([1e-9, 4e-10], [[5.0, 4.0], [5.0, 3.0]], 1e5, 1e6, 0.2, math.inf, overhead_s=[own, 0.0])
+    instance = instance_of(problem)
+    for tau in (0.5, 0.9):
+        bounds, replies = [], replies_at(instance, tau, 1e-5)
+        for unit in (0.0, COARSE):
+            coarse = instance._replace(unit=unit)
+            planes = loops.tangent(coarse, replies) if planar else without_planes(2)
+            bounds.append(loops.interval_bound(coarse, replies, replies, planes, False))
+        idle = 1e-5 * problem.bandwidth_hz * tau
+        doubt = idle + np.abs(replies.value).sum()
+        twice = 2e-5 * (replies.cost * (1 + 1 / replies.root)).sum()
+        if planar:  # the planes' own errors are in their values
+            assert bounds[1] - bounds[0] >= COARSE * (doubt + twice / 2) / tau
+        else:
+            assert bounds[1] - bounds[0] >= COARSE * (doubt + twice) / tau * (1 - 1e-6)
+            assert bounds[0] == pytest.approx(replies.lagrangian / tau, rel=1e-12)
+
+
+# Section 4: any price; Lemma 3 and section 7: tangents of needs.
+
+
+@pytest.mark.parametrize("limits", [POWER, ENERGY, KINKED, PAST])
+@pytest.mark.parametrize("at_s", [0.21, 0.3, 0.44, 0.46, 0.9])
+def test_lemma_3_tangents_of_needs_touch_and_stay_below(limits: dict[str, Any], at_s: float) -> None:
+    instance = one_client([1.0, 1.0, 1.0], **limits)
+    for about_s in (at_s, 0.35):
+        level, fall = loops.need_tangents(instance, at_s, about_s)
+        for count in (1, 2, 3):
+            for tau in (*np.linspace(0.205, 1.5, 60), at_s):
+                need = cost(instance, count, float(tau)) / (tau - ORIGIN_S)
+                below = level[0, count] + fall[0, count] * (about_s - tau)
+                assert below <= need * (1 + 1e-12) + 1e-12 * abs(fall[0, count])
+                if tau == at_s:
+                    assert below == pytest.approx(need, rel=1e-12)
+            h = 1e-6
+            ahead = cost(instance, count, at_s + h) / (at_s + h - ORIGIN_S)
+            behind = cost(instance, count, at_s - h) / (at_s - h - ORIGIN_S)
+            assert fall[0, count] == pytest.approx((behind - ahead) / (2 * h), rel=1e-4, abs=1e-3)
+            total, slope, elasticity = loops.total_and_slope(instance, np.array([count]), at_s)
+            assert total == pytest.approx(cost(instance, count, at_s) / (at_s - ORIGIN_S), rel=1e-14)
+            assert -slope == pytest.approx(fall[0, count], rel=1e-12)
+            assert elasticity == pytest.approx(fall[0, count] * (at_s - 0.2) / total, rel=1e-12)
+
+
+# Section 6: planes, and (5).
+
+
+@pytest.mark.parametrize(("energy_j", "fewest"), [(math.inf, 1), (0.01, 1), (math.inf, 4)])
+@pytest.mark.parametrize("extra", [0, 2])
+@pytest.mark.parametrize("price", np.geomspace(1e-5, 4e-4, 9))
+def test_planes_touch_the_concave_function_they_bound(
+    energy_j: float, fewest: int, extra: int, price: float
+) -> None:
+    """f(K) - mu A(K, tau) over fractional K: above it everywhere, equal somewhere at the anchor."""
+    importance = np.array([2.0, 1.4, 1.3, 0.9, 0.2])
+    problem = Problem(
+        [1e-9], [importance], 1e5, 1e6, 0.2, energy_j, overhead_s=0.1, min_tokens=fewest, extra_tokens=extra
+    )
+    instance = instance_of(problem)._replace(unit=0.0)
+    anchor_s = 0.4
+    plane = loops.tangent(instance, replies_at(instance, anchor_s, price))
+    f = np.concatenate([[0.0], np.cumsum(importance)])
+    counts = np.linspace(fewest, 5, 1601)
+    for tau in (0.2, 0.3, 0.39, anchor_s, 0.41, 0.6, 2.0):
+        energy = min(0.2 * (tau - 0.1), energy_j) * gain(instance.clients[0])
+        areas, _ = loops.least_areas(1e5 * math.log(2) * (counts + extra), np.full(counts.size, energy))
+        highest = float((np.interp(counts, np.arange(6), f) - price * areas).max())
+        above = plane.value[0] + plane.slope[0] * (tau - anchor_s)
+        assert above >= highest - 1e-12
+        assert tau != anchor_s or above <= highest + 1e-5
+        idle = price * problem.bandwidth_hz * (tau - 0.1)
+        assert loops.bound_at(plane.affine, tau) == pytest.approx(above + idle, rel=1e-13)
+    # As much in the rounding of each term, and what is left of the slope, over all counts.
+    coarse = loops.tangent(instance._replace(unit=COARSE), replies_at(instance, anchor_s, price))
+    magnitude = abs(plane.value[0]) + price * problem.bandwidth_hz * 0.3
+    assert coarse.affine.rounding == pytest.approx(COARSE * magnitude, rel=1e-4)
+    assert coarse.affine.rounding_per_s == pytest.approx(COARSE * plane.affine.slope, rel=1e-12)
+
+
+def test_planes_are_raised_by_their_rounding() -> None:
+    """The value, twice the cost, and the marginal cost over all N counts."""
+    problem = Problem([1e-9], [[2.0, 1.4, 0.0, 0.0]], 1e5, 1e6, 0.2, math.inf, extra_tokens=1)
+    instance = instance_of(problem)
+    for price in (1e-9, 1e-6, 1e-5):
+        replies = replies_at(instance, 0.4, price)
+        exact, coarse = (loops.tangent(instance._replace(unit=u), replies).value[0] for u in (0.0, COARSE))
+        paid = price * replies.area[0]
+        count = int(replies.tokens[0])
+        marginal = paid / (count + 1) * (1 + 1 / replies.root[0])
+        here = problem.importance[0, count - 1] if count > 1 else math.inf
+        if problem.importance[0, count] <= marginal <= here:
+            doubt = abs(exact) + 2 * paid + problem.tokens * marginal
+            assert coarse - exact == pytest.approx(COARSE * doubt, rel=1e-6)
+
+
+@pytest.mark.parametrize("lift", [0.0, 0.03])
+@pytest.mark.parametrize(("early", "late"), [(1.0, 1.0), (0.7, 1.4), (0.9, 0.9)])
+def test_two_affine_bounds_meet_where_the_bound_is_largest(lift: float, early: float, late: float) -> None:
+    """(5), for lines given by hand: above min(U_1, U_2) / tau, and equal to it without rounding."""
+    steep = AffineBound(early, 1.2 * early - 0.2 + 0.02, 1.3, lift, 0.5 * lift)
+    flat = AffineBound(late, 0.7 * late + 0.35, 0.7, lift, 0.5 * lift)
+    taus = np.geomspace(1e-3, 1e3, 20001)
+    lower = [min(loops.bound_at(steep, float(t)), loops.bound_at(flat, float(t))) / t for t in taus]
+    for one, other in ((steep, flat), (flat, steep)):
+        bound = loops.bound_everywhere(one, other)
+        if loops.bound_at(steep, 0.0) > 0:
+            assert bound == math.inf
+            continue
+        assert bound >= max(lower)
+        assert bound <= max(lower) * (1 + 1e-3 + 2 * lift)
+    by_hand = steep.value + 1.3 * (2.0 - early) + lift + 0.5 * lift * abs(2.0 - early)
+    assert loops.bound_at(steep, 2.0) == pytest.approx(by_hand, rel=1e-14)
+    at_anchor = (steep.value + lift) / early
+    assert loops.affine_bound(steep, 2.0) == max(at_anchor, loops.bound_at(steep, 2.0) / 2.0)
+    # Alone: towards infinity the slope counts, with its rounding, and at 0 nothing may be left.
+    alone = AffineBound(1.0, 1.0, 1.1, 0.0, lift)
+    assert loops.bound_everywhere(alone, alone) == (1.1 + lift if lift <= 0.1 else math.inf)
+    assert loops.bound_everywhere(alone._replace(value=1.2), alone._replace(value=1.2)) == math.inf
+
+
+@pytest.mark.parametrize("anchored_high", [False, True])
+def test_intervals_of_planes_are_their_affine_bound(anchored_high: bool) -> None:
+    """Values at the ends are raised so that the planes are lower than what comes from these."""
+    problem = Problem([1e-9, 4e-10], [[5.0, 4.0], [5.0, 3.0]], 1e5, 1e6, 0.2, math.inf)
+    instance = instance_of(problem)
+    low, high = replies_at(instance, 0.1, 1e-6), replies_at(instance, 30.0, 1e-6)
+    planes = loops.tangent(instance, high if anchored_high else low)
+    low, high = (end._replace(value=end.value + 1e3) for end in (low, high))
+    bound = loops.interval_bound(instance, low, high, planes, anchored_high)
+    assert bound == pytest.approx(loops.affine_bound(planes.affine, 0.1 if anchored_high else 30.0), rel=1e-9)
+
+
+# Section 3: fill, and the duality stop of section 4.
+
+
+def test_the_fill_misses_the_relaxation_by_less_than_a_token() -> None:
+    """Seven equal clients; the band left holds almost one token more."""
+    problem = Problem([1e-9] * 7, np.full((7, 3), 1.0) - [0.0, 0.2, 0.4], 1e5, 1e6, 0.2, math.inf)
+    demand = Demand(problem)
+    at_s = 0.9 * demand.least_round_s(np.full(7, 2))
+    one, two = (float(demand.bandwidth_hz(np.full(7, k), at_s)[0]) for k in (1, 2))
+    instance = demand.instance._replace(bandwidth_hz=7 * one + 3.999 * (two - one))
+    price = 0.8 / (at_s * (two - one))
+    dear, cheap = (
+        replies_at(instance, at_s, price * (1 + 1e-9)),
+        replies_at(instance, at_s, price * (1 - 1e-9)),
+    )
+    assert (dear.tokens == 1).all()
+    assert (cheap.tokens == 2).all()
+    tokens = loops.filled(instance, dear, cheap)
+    missed = min(dear.lagrangian, cheap.lagrangian) - float(demand.utility(tokens).sum())
+    assert tokens.sum() == 10
+    assert 0.99 * 0.8 <= missed < 0.8
+
+
+def test_the_duality_stop_is_as_near_as_it_says() -> None:
+    """Stops at a loose tolerance, over many cells: the least Lagrangian of any price is that near."""
+    rng, worst = np.random.default_rng(0), 0.0
+    for _ in range(40):
+        problem = feasible_problem(rng, 6, 8)
+        goal = new_goal(problem, Request())
+        at_s = Demand(problem).least_round_s(problem.min_tokens) * (1 + 10 ** rng.uniform(-2, 1))
+        price = float(problem.importance.sum()) / (problem.bandwidth_hz * at_s) * 10 ** rng.uniform(-2, 2)
+        tolerance = 10 ** rng.uniform(-3, -1)
+        within, beyond = replies_around_budget(goal, at_s, price, goal.tokens, tolerance)
+        finest, far = replies_around_budget(goal, at_s, price, goal.tokens, 1e-12)
+        if within.need_hz <= goal.relaxed.bandwidth_hz and np.abs(within.tokens - beyond.tokens).sum() > 1:
+            least = min(finest.lagrangian, far.lagrangian)
+            missed = (within.lagrangian - least) / within.lagrangian / tolerance
+            assert missed <= 1 + 1e-9
+            worst = max(worst, missed)
+    assert worst > 0.5
+
+
+# Section 7.
+
+
+@pytest.mark.parametrize("hidden", [0.0, 1e-3])
+@pytest.mark.parametrize("where", ["end", "middle"])
+def test_vectors_that_just_win_are_never_missing(hidden: float, where: str) -> None:
+    """Needs that are their tangents, and a vector that just fits at one round time and beats the target."""
+    rng = np.random.default_rng(3)
+    for _ in range(60):
+        clients, counts = int(rng.integers(1, 4)), int(rng.integers(2, 5))
+        low_s, high_s = 1.0, 1.0 + 10 ** rng.uniform(-3, 0)
+        contact_s = high_s if where == "end" else math.sqrt(high_s)
+        level = np.cumsum(rng.random((clients, counts)), axis=1)
+        fall = level * rng.uniform(0.2, 1.0, (clients, 1)) * rng.uniform(0.9, 1.0, (clients, counts))
+        retained = np.cumsum(rng.random((clients, counts)), axis=1)
+        winner = rng.integers(0, counts, clients)
+        rows = np.arange(clients)
+        tau = rng.choice([low_s, high_s, rng.uniform(low_s, high_s)])
+        attention = retained[rows, winner].sum()
+        aim = attention / tau * (1 - 1e-11)
+        band = float((level + fall * (contact_s - tau))[rows, winner].sum()) * (1 + 1e-11)
+        allowed = np.ones((clients, counts), np.bool_)
+        complete, found = undominated(
+            level.copy(), fall, retained, allowed, low_s, high_s, contact_s, aim, hidden, band, 1e-14
+        )
+        assert complete
+        need = level[rows, winner].sum()
+        assert len(found) == MOST_VECTORS or any(
+            retained[rows, v].sum() >= attention - hidden * aim * low_s - 1e-12
+            and level[rows, v].sum() <= need + 1e-12 * band
+            for v in found
+        )
+
+
+@pytest.mark.parametrize("where", ["end", "middle"])
+def test_lemma_6_is_sharp_where_all_counts_of_a_client_fall_alike(where: str) -> None:
+    """Then (6) is the knapsack itself: contenders below the best STE of any vector, none above it."""
+    rng = np.random.default_rng(4)
+    for _ in range(40):
+        clients, counts = int(rng.integers(1, 4)), int(rng.integers(2, 5))
+        low_s, high_s = 1.0, 1.0 + 10 ** rng.uniform(-2, 0)
+        contact_s = high_s if where == "end" else math.sqrt(high_s)
+        level, retained = np.cumsum(rng.random((2, clients, counts)), axis=2)
+        falls = rng.uniform(0.2, 2.0, clients)
+        band = float(level.sum(axis=0).mean())
+        best = 0.0
+        for vector in itertools.product(range(counts), repeat=clients):
+            need = level[range(clients), vector].sum()
+            least_s = max(low_s, contact_s - (band - need) / falls.sum())
+            if least_s <= high_s:
+                best = max(best, retained[range(clients), vector].sum() / least_s)
+        for off in (-1e-9, 1e-9):
+            aim = (best or 1.0) * (1 + off)
+            allowed = np.ones((clients, counts), np.bool_)
+            fall = np.repeat(falls[:, None], counts, axis=1)
+            complete, found = undominated(
+                level.copy(), fall, retained, allowed, low_s, high_s, contact_s, aim, 0.0, band, 1e-14
+            )
+            assert complete
+            assert (len(found) > 0) == (off < 0 < best)
+
+
+# Section 9: theorem T.
+
+
+def test_theorem_t_has_room_for_rounding_on_both_sides() -> None:
+    """The evaluator's 1e-13 and the closed form's 1e-13 lie between what is accepted and bounded."""
+    assert tolerances.FEASIBILITY == 1e-9
+    assert tolerances.BOUND_SHARE - tolerances.FEASIBILITY >= 1.99e-13
+    assert tolerances.FEASIBILITY - tolerances.PERMITTED_SHARE >= 1.99e-13
+    assert tolerances.ROUNDING <= 1e-3 * tolerances.FEASIBILITY
+    assert np.finfo(float).eps == tolerances.EPSILON
+    problem = feasible_problem(np.random.default_rng(0), 3, 4)
+    problem = Problem(**(problem.as_dict() | {"deadline_s": [3.0, 4.0, 5.0], "max_energy_j": 1.0}))
+    raised = loops.with_raised_limits(instance_of(problem), 0.25)
+    for name in ("max_power_w", "max_energy_j", "deadline_s"):
+        np.testing.assert_allclose(raised.clients[name], 1.25 * getattr(problem, name), rtol=1e-15)
+    np.testing.assert_array_equal(raised.clients["overhead_s"], problem.overhead_s)
+    assert raised.bandwidth_hz == 1.25 * problem.bandwidth_hz
+    last_s = float((problem.overhead_s + 1.25 * problem.deadline_s).max())
+    assert last_s <= raised.last_s <= last_s * (1 + 1e-14)
+
+
+def test_the_numbers_of_an_instance_are_those_of_the_proofs() -> None:
+    """Units of rounding, the axis of round times, and where planes hold."""
+    overhead_s, deadline_s = np.array([0.3, 0.1, 0.2]), np.array([3.0, 4.0, 3.5])
+    arguments: dict[str, Any] = {"bits_per_token": 1e5, "bandwidth_hz": 1e6, "max_power_w": 0.2}
+    arguments |= {"max_energy_j": math.inf, "deadline_s": deadline_s}
+    apart = Problem([1e-9] * 3, np.full((3, 7), 1.5), overhead_s=overhead_s, **arguments)
+    instance = instance_of(apart)
+    assert (instance.origin_s, instance.latest_origin_s, instance.concave_until_s) == (0.1, 0.3, -math.inf)
+    assert instance.unit >= (3 + 7 + 256) * tolerances.EPSILON
+    assert 4.1 * (1 + 2 * tolerances.EPSILON) <= instance.last_s <= 4.1 * (1 + 1e-14)
+    assert instance.most_retained >= 31.5
+    equal = instance_of(Problem([1e-9] * 3, np.ones((3, 7)), overhead_s=0.2, **arguments))
+    assert equal.concave_until_s == 3.2
+    raised = loops.with_raised_limits(equal, 0.5)
+    assert raised.concave_until_s == pytest.approx(0.2 + 4.5, rel=1e-15)
+    assert loops.with_raised_limits(instance, 0.5).concave_until_s == -math.inf
+
+
+@pytest.mark.parametrize("field", ["bandwidth_hz", "max_power_w", "max_energy_j", "deadline_s"])
+@pytest.mark.parametrize("used", [1 - 1e-4, 1 + 1e-4])
+def test_theorem_t_at_the_edge_of_the_tolerance(field: str, used: float) -> None:
+    """Almost all of the tolerance is accepted and never called infeasible; a little more is not."""
+    problem = Problem([1e-9], [[3.0]], 1e5, 2e4, 0.2, 0.3, 2.0)
+    slot_s = Demand(problem).least_round_s(problem.min_tokens)
+    power = min(0.2, 0.3 / slot_s)
+    allocation = Allocation([1], [2e4], [power])
+    score = evaluate(problem, allocation)
+    limits = {
+        "bandwidth_hz": 2e4,
+        "max_power_w": power,
+        "max_energy_j": float(score.energy_j[0]),
+        "deadline_s": float(score.uplink_s[0]),
+    }
+    tight = Problem(**(problem.as_dict() | {field: limits[field] / (1 + used * tolerances.FEASIBILITY)}))
+    again = evaluate(tight, allocation)
+    assert again.violation == pytest.approx(used * tolerances.FEASIBILITY, rel=1e-6)
+    assert again.feasible is (used < 1)
+    assert replace(again, violations={field: tolerances.FEASIBILITY}).feasible  # "at most", not "below"
+    goal = new_goal(tight, Request())
+    if used < 1:
+        relaxed_s, _ = loops.least_round(goal.relaxed, tight.min_tokens.copy(), math.inf)
+        assert relaxed_s <= again.round_s
+        assert diagnose(tight) is None
+
+
+def test_proved_bounds_are_the_largest_of_all_parts() -> None:
+    """Closed and open intervals, the best known, and the accuracy of the axis."""
+    problem = feasible_problem(np.random.default_rng(1), 2, 3)
+    goal = new_goal(problem, Request(gap=1e-2))
+    goal.best[:2] = 1.0, 2.0
+    search = new_interval_search(goal, 5)
+    assert proved_bound(search) >= 2.0 * (1 + 0.9e-13)
+    close(search.cover, 3.0)
+    close(search.cover, 2.5)
+    assert proved_bound(search) >= 3.0 * (1 + 0.9e-13)
+    leave_open(search.cover, 1.0, 2.0, 4.0, 1.0)
+    leave_open(search.cover, 2.0, 3.0, 3.5, 1.0)
+    assert 4.0 * (1 + 0.9e-13) <= proved_bound(search) <= 4.0 * (1 + 1e-12)
+    assert search.least_s <= Demand(problem).least_round_s(problem.min_tokens)
+    slowest_s = min(goal.relaxed.most_retained / 2.0, goal.relaxed.last_s)
+    assert slowest_s <= most_round_s(search) <= slowest_s * (1 + 1e-8)
+    assert goal.best[STE] < target(goal) <= goal.best[STE] * 1.01
+
+
+# Least rounds, and replies to tables.
+
+
+@pytest.mark.parametrize("off", [0.0, 1e-16, 1e-13, 1e-11, 1e-9, 3e-9, 1e-8, 1e-6])
+@pytest.mark.parametrize("kink", ["deadline", "energy"])
+def test_least_rounds_next_to_kinks(off: float, kink: str) -> None:
+    """Beyond the kink needs fall less: a step on trust across it would end too early."""
+    base = Problem([1e-9, 4e-10], [[1.0], [1.0]], 1e5, 1e6, 0.2, math.inf, overhead_s=[0.0, 0.01])
+    tokens = base.min_tokens.copy()
+    least_s = Demand(base).least_round_s(tokens)
+    for m in (0, 1):
+        slot_s = (least_s - base.overhead_s[m]) * (1 - off)
+        limit = {"deadline_s": slot_s} if kink == "deadline" else {"max_energy_j": 0.2 * slot_s}
+        arguments = base.as_dict()
+        for name, value in limit.items():
+            arguments[name] = np.where(np.arange(2) == m, value, math.inf)
+        demand = Demand(Problem(**arguments))
+        for guess_s in (math.inf, least_s * (1 - 1e-9), least_s * (1 - 3e-10), least_s):
+            found_s = demand.least_round_s(tokens, guess_s)
+            assert demand.bandwidth_hz(tokens, found_s).sum() <= 1e6 * (1 + 1e-13)
+            assert demand.bandwidth_hz(tokens, found_s * (1 - 1e-12)).sum() >= 1e6 * (1 - 1e-14)
+
+
+def test_replies_to_tables_are_the_best_of_all() -> None:
+    """The example of section 11, and erratic tables whose counts are nearly tied."""
+    rng = np.random.default_rng(5)
+    for number in range(120):
+        tokens = int(rng.integers(2, 30))
+        bits = 1e5 * np.cumsum(1.0 + rng.random(tokens + 1) * rng.choice([0.01, 1.0, 30.0]))
+        clients = Problem([1e-9], [np.ones(tokens)], payload_bits=[bits], **TABLE)
+        energy = 10 ** rng.uniform(0, 3) * bits[1] * math.log(2)
+        areas, _ = loops.least_areas(bits * math.log(2), np.full(bits.size, energy))
+        price = 10 ** rng.uniform(-1, 1) * tokens / areas[areas < math.inf].max()
+        # Importances that follow the marginal costs: all counts are worth nearly the same.
+        with np.errstate(invalid="ignore"):
+            gains = np.where(np.isfinite(areas[1:]), price * np.diff(areas), 0.0)
+        gains = np.sort(gains * (1 + 0.05 * rng.random(tokens)))[::-1] if number % 2 else gains
+        instance = instance_of(clients)._replace(importance=gains[None].copy())
+        f = np.concatenate([[0.0], np.cumsum(gains)])
+        worth = np.where(np.isfinite(areas), f - price * np.where(np.isfinite(areas), areas, 0.0), -math.inf)
+        count, area, _ = loops.best_count(instance, 0, price, energy, int(rng.integers(0, tokens + 2)))
+        scale = f[-1] + price * area
+        assert worth[count] >= worth[1:].max() - 1e-13 * scale
+        assert area == areas[count]
+
+
+TABLE = {"bits_per_token": 1e5, "bandwidth_hz": 1e6, "max_power_w": 0.2, "max_energy_j": math.inf}
