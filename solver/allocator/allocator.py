@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,13 +14,14 @@ import numpy as np
 from ..checks import real_number, whole_number
 from ..errors import OptionError
 from ..problem import Problem
+from ..result import Quality, Stop
 from ..solve import solve
 from ..units import THERMAL_NOISE_W_PER_HZ
 from .admission import validate_clients
 from .client import Client, ClientId
 from .client_record import build_problem
 from .plan import Plan
-from .plan_problem import LEAST_TIME_S, left_s, plan_problem
+from .plan_problem import FALLBACK, LEAST_TIME_S, left_s, plan_problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,7 @@ class Allocator:
     allocator serves any number of threads.
 
     The constructor solves a tiny round, which checks all settings, compiles and imports what the solver
-    needs: seconds at most, once.
+    needs: seconds at most, once. It warns, by the solver's name, where that round fails.
 
     Attributes:
         bandwidth_hz: the shared uplink band, Hz.
@@ -90,7 +92,15 @@ class Allocator:
             extra_tokens=self.extra_tokens,
             noise_w_per_hz=self.noise_w_per_hz,
         )
-        solve(tiny, self.solver, gap=self.gap, seed=self.seed, **self.options)
+        trial = solve(tiny, self.solver, gap=self.gap, seed=self.seed, **self.options)
+        if trial.stop is Stop.ERROR or trial.quality in {Quality.NONE, Quality.INFEASIBLE}:
+            reason = trial.message or f"stop = {trial.stop}, quality = {trial.quality}"
+            warnings.warn(
+                f"Allocator: solver {self.solver!r} failed its trial round ({reason}); where it fails again, "
+                f"the rule {FALLBACK!r} stands in and plans say so. Mend the cause, or name another solver.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
 
     def plan(
         self, clients: Mapping[ClientId, Client] | Iterable[Client], *, start: Plan | None = None

@@ -582,7 +582,11 @@ def broken() -> Iterator[None]:
 @pytest.mark.usefixtures("broken")
 def test_where_a_solver_fails_a_named_rule_stands_in() -> None:
     clients = [good("a"), good("b", gain=1e-11)]
-    plan = small_cell(solver="raises").plan(clients)
+    with pytest.warns(
+        RuntimeWarning, match="solver 'raises' failed its trial round .ZeroDivisionError: no luck"
+    ):
+        cell = small_cell(solver="raises")
+    plan = cell.plan(clients)
     assert plan.grants == small_cell(solver="shi").plan(clients).grants
     assert (plan.solver, plan.stop, plan.quality) == ("shi", Stop.ERROR, Quality.FEASIBLE)
     assert (plan.bound, plan.gap) == (math.inf, math.inf)
@@ -596,7 +600,9 @@ def test_where_a_solver_fails_a_named_rule_stands_in() -> None:
 @pytest.mark.usefixtures("broken")
 def test_an_infeasible_allocation_is_replaced_and_its_bound_kept() -> None:
     clients = [good("a"), good("b", gain=1e-11)]
-    plan, best = small_cell(solver="breaks").plan(clients), small_cell().plan(clients)
+    with pytest.warns(RuntimeWarning, match="'breaks' failed its trial round .*quality = infeasible"):
+        cell = small_cell(solver="breaks")
+    plan, best = cell.plan(clients), small_cell().plan(clients)
     assert plan.solver == "shi"
     assert plan.ste <= best.ste <= plan.bound == best.bound
     assert plan.gap == plan.bound / plan.ste - 1
@@ -605,7 +611,9 @@ def test_an_infeasible_allocation_is_replaced_and_its_bound_kept() -> None:
 @pytest.mark.usefixtures("broken")
 def test_when_the_fallback_fails_too_nobody_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stsflora.solver.allocator.plan_problem.FALLBACK", "breaks")
-    plan = small_cell(solver="raises").plan([good("a"), good("bad", gain=0)])
+    with pytest.warns(RuntimeWarning, match="'raises'"):
+        cell = small_cell(solver="raises")
+    plan = cell.plan([good("a"), good("bad", gain=0)])
     assert plan.grants == {}
     assert [dropped.cause for dropped in plan.dropped] == ["solver", "malformed"]
     assert "client 'a': Solver 'raises' ended with error" in plan.dropped[0].reason
