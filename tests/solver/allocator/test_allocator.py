@@ -582,9 +582,7 @@ def broken() -> Iterator[None]:
 @pytest.mark.usefixtures("broken")
 def test_where_a_solver_fails_a_named_rule_stands_in() -> None:
     clients = [good("a"), good("b", gain=1e-11)]
-    with pytest.warns(
-        RuntimeWarning, match="'raises' failed its trial round .ZeroDivisionError: no luck"
-    ):
+    with pytest.warns(RuntimeWarning, match="'raises' failed its trial round .ZeroDivisionError: no luck"):
         cell = small_cell(solver="raises")
     plan = cell.plan(clients)
     assert plan.grants == small_cell(solver="shi").plan(clients).grants
