@@ -566,13 +566,14 @@ def tangent(instance: Instance, replies: BestReplies) -> Tangent:
     return Tangent(values, slopes, affine)
 
 
-@compiled
+# The next four are a handful of operations each: a call of a compiled loop would take longer.
+
+
 def no_affine_bound() -> AffineBound:
     """An affine bound that bounds nothing."""
     return AffineBound(1.0, math.inf, 0.0, 0.0, 0.0)
 
 
-@compiled
 def bound_at(affine: AffineBound, round_s: float) -> float:
     """Upper bound on the attention retained within a round time, rounding included; convex in it."""
     span_s = round_s - affine.round_s
@@ -580,13 +581,11 @@ def bound_at(affine: AffineBound, round_s: float) -> float:
     return bound if bound < math.inf else math.inf
 
 
-@compiled
 def affine_bound(affine: AffineBound, other_s: float) -> float:
     """Upper bound on the STE between the replies' round time and another one, 1/s."""
     return max(bound_at(affine, affine.round_s) / affine.round_s, bound_at(affine, other_s) / other_s)
 
 
-@compiled
 def bound_everywhere(one: AffineBound, other: AffineBound) -> float:
     """Upper bound on the STE at all round times: the steeper bound where it is lower, else the flatter.
 
