@@ -58,7 +58,7 @@ def solve_many(
 ) -> list[Result]:
     """The certified optima of many problems, as `solve(problem, "exact")` gives them, several times faster.
 
-    The search of `exact` is compiled as a whole, which takes some twenty seconds once per installation; it
+    The search of `exact` is compiled as a whole, which takes half a minute once per installation; it
     runs without Python's lock, so that `jobs` threads use as many processors. Results agree with those of
     `solve` within the gap.
 

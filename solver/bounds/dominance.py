@@ -191,10 +191,7 @@ def undominated(
             return True, nobody
         dropped = 0
         for m in range(clients):
-            best = -math.inf
-            for k in range(counts):
-                if allowed[m, k]:
-                    best = max(best, scale * retained[m, k] - price * level[m, k])
+            best = highest_worth(level, retained, allowed, m, scale, price)
             for k in range(counts):
                 if allowed[m, k] and best - scale * retained[m, k] + price * level[m, k] > slack:
                     allowed[m, k] = False
@@ -238,10 +235,7 @@ def undominated(
     parents, chosen = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)]
     for place in range(len(order)):
         m = order[place]
-        best = -math.inf
-        for k in range(counts):
-            if allowed[m, k]:
-                best = max(best, scale * retained[m, k] - price * level[m, k])
+        best = highest_worth(level, retained, allowed, m, scale, price)
         lowest, highest = math.inf, -math.inf
         for k in range(counts):
             if allowed[m, k]:
@@ -309,6 +303,18 @@ def undominated(
 
 
 @compiled
+def highest_worth(
+    level: FloatArray, retained: FloatArray, allowed: BooleanArray, m: int, scale: float, price: float
+) -> float:
+    """Largest scale x attention - price x need of the allowed counts of one client."""
+    best = -math.inf
+    for k in range(level.shape[1]):
+        if allowed[m, k]:
+            best = max(best, scale * retained[m, k] - price * level[m, k])
+    return best
+
+
+@compiled
 def total_slack(
     level: FloatArray,
     retained: FloatArray,
@@ -322,9 +328,5 @@ def total_slack(
     total = price * budget - least
     scale = 1.0 + price * fall
     for m in range(level.shape[0]):
-        best = -math.inf
-        for k in range(level.shape[1]):
-            if allowed[m, k]:
-                best = max(best, scale * retained[m, k] - price * level[m, k])
-        total += best
+        total += highest_worth(level, retained, allowed, m, scale, price)
     return total

@@ -182,7 +182,7 @@ def _march(search: IntervalSearch, anchor: Anchor, upwards: bool) -> None:
     """Walk from an anchor to an end of the axis in intervals as wide as their bounds allow."""
     goal, counts = search.goal, search.counts
     stretch, longest = 1.0, LONGEST_STRETCH
-    fresh, cleared_s = False, anchor.replies.round_s
+    fresh, cleared_s, clear_here = False, anchor.replies.round_s, False
     while True:
         round_s, end_s = anchor.replies.round_s, most_round_s(search) if upwards else search.least_s
         if round_s >= end_s if upwards else round_s <= end_s:
@@ -195,13 +195,10 @@ def _march(search: IntervalSearch, anchor: Anchor, upwards: bool) -> None:
             stretch = min(stretch, 1.0)
         stuck = width * stretch < FINEST
         narrow = width * stretch < FRESH_PRICE and abs(round_s / cleared_s - 1.0) > 3.0 * width * stretch
-        if narrow and not fresh:
+        if (narrow or clear_here) and not fresh:
             # The price is at fault, not the width: clear the market here.
-            anchor, fresh, cleared_s = (
-                _anchor(goal, clear(goal, round_s, anchor.replies.price)),
-                True,
-                round_s,
-            )
+            anchor = _anchor(goal, clear(goal, round_s, anchor.replies.price))
+            fresh, cleared_s, clear_here = True, round_s, False
             stretch, longest = 1.0, LONGEST_STRETCH
             continue
         width = OPEN_WIDTH if stuck else stretch * width
@@ -222,12 +219,7 @@ def _march(search: IntervalSearch, anchor: Anchor, upwards: bool) -> None:
         if bound <= target(goal):
             close(search.cover, bound)
         elif stuck and not fresh:
-            anchor, fresh, cleared_s = (
-                _anchor(goal, clear(goal, round_s, anchor.replies.price)),
-                True,
-                round_s,
-            )
-            stretch, longest = 1.0, LONGEST_STRETCH
+            clear_here = True
             continue
         elif stuck:
             _leave_open(search, round_s, other_s, bound)

@@ -214,6 +214,14 @@ def retained(instance: Instance, tokens: IntArray) -> float:
 
 
 @compiled
+def added(total: float, carry: float, value: float) -> tuple[float, float]:
+    """A step of Kahan's sum, (total, carry): a million clients sum up to a few units all the same."""
+    term = value - carry
+    raised = total + term
+    return raised, (raised - total) - term
+
+
+@compiled
 def total_and_slope(
     instance: Instance, tokens: IntArray | FloatArray, round_s: float
 ) -> tuple[float, float, float]:
@@ -233,11 +241,7 @@ def total_and_slope(
         area, root = least_area(nats_of(instance, m, tokens[m]), energy_over_noise(instance, m, slot_s))
         if not area < math.inf:
             return math.inf, -math.inf, math.inf
-        # Kahan's sum: a million clients sum up to a few units all the same.
-        term = area / slot_s - carry
-        raised = total + term
-        carry = (raised - total) - term
-        total = raised
+        total, carry = added(total, carry, area / slot_s)
         if left_s < client["deadline_s"]:
             power_limited = client["max_power_w"] * slot_s < client["max_energy_j"]
             elasticity = 1.0 + 1.0 / root if power_limited else 1.0
@@ -255,10 +259,7 @@ def fits_eventually(instance: Instance, tokens: IntArray | FloatArray) -> bool:
         area, _ = least_area(nats_of(instance, m, tokens[m]), energy_over_noise(instance, m, slot_s))
         if not area < math.inf:
             return False
-        term = area / slot_s - carry
-        raised = total + term
-        carry = (raised - total) - term
-        total = raised
+        total, carry = added(total, carry, area / slot_s)
     return total <= instance.bandwidth_hz
 
 
@@ -365,10 +366,7 @@ def allocate(instance: Instance, tokens: IntArray, round_s: float) -> tuple[Floa
         area, _ = least_area(nats_of(instance, m, tokens[m]), energy_over_noise(instance, m, slot_s))
         bandwidth_hz[m] = area / slot_s
         power_w[m] = min(client["max_power_w"], client["max_energy_j"] / slot_s)
-        term = bandwidth_hz[m] - carry
-        raised = total + term
-        carry = (raised - total) - term
-        total = raised
+        total, carry = added(total, carry, bandwidth_hz[m])
     for m in range(tokens.shape[0]):
         bandwidth_hz[m] *= instance.bandwidth_hz / total
     return bandwidth_hz, power_w

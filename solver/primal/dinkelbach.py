@@ -62,16 +62,17 @@ def dinkelbach(goal: Goal) -> tuple[BestReplies, bool, float]:
             close, settled = replies, True
             if replies.lagrangian <= height * point.round_s * (1.0 + ASCENT_DONE * goal.gap):
                 break
-        affine = loops.no_affine_bound()
+        affine, own = loops.no_affine_bound(), math.inf
         near = replies.lagrangian <= height * point.round_s * (1.0 + NEAR * goal.gap)
         if near and point.round_s <= instance.concave_until_s:
             affine = loops.tangent(instance, replies).affine
-            bound = min(loops.bound_everywhere(affine, affine), loops.bound_everywhere(affine, earlier))
+            own = loops.bound_everywhere(affine, affine)
+            bound = min(own, loops.bound_everywhere(affine, earlier))
             if bound <= target(goal):
                 return replies, True, bound
         reply = offer(goal, replies.tokens, point.round_s)
-        if goal.best[STE] > height and loops.bound_everywhere(affine, affine) <= target(goal):
-            return replies, True, loops.bound_everywhere(affine, affine)
+        if own <= target(goal):
+            return replies, True, own
         earlier = affine
         if at_best and reply.ste <= height * (1.0 + OPTIMALITY):
             break
