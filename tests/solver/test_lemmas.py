@@ -321,7 +321,7 @@ def test_planes_touch_the_concave_function_they_bound(
     anchor_s = 0.4
     plane = loops.tangent(instance, replies_at(instance, anchor_s, price))
     f = np.concatenate([[0.0], np.cumsum(importance)])
-    counts = np.linspace(fewest, 5, 1601)
+    counts = np.linspace(fewest, 5, 801)
     for tau in (0.2, 0.3, 0.39, anchor_s, 0.41, 0.6, 2.0):
         energy = min(0.2 * (tau - 0.1), energy_j) * gain(instance.clients[0])
         areas, _ = loops.least_areas(1e5 * math.log(2) * (counts + extra), np.full(counts.size, energy))
@@ -597,7 +597,7 @@ def test_least_rounds_next_to_kinks(off: float, kink: str) -> None:
         for name, value in limit.items():
             arguments[name] = np.where(np.arange(2) == m, value, math.inf)
         demand = Demand(Problem(**arguments))
-        for guess_s in (math.inf, least_s * (1 - 1e-9), least_s * (1 - 3e-10), least_s):
+        for guess_s in (math.inf, *(least_s * (1 + x) for x in (-1e-9, -3e-10, 0.0, 3e-10, 1e-9))):
             found_s = demand.least_round_s(tokens, guess_s)
             assert demand.bandwidth_hz(tokens, found_s).sum() <= 1e6 * (1 + 1e-13)
             assert demand.bandwidth_hz(tokens, found_s * (1 - 1e-12)).sum() >= 1e6 * (1 - 1e-14)
@@ -627,3 +627,92 @@ def test_replies_to_tables_are_the_best_of_all() -> None:
 
 
 TABLE = {"bits_per_token": 1e5, "bandwidth_hz": 1e6, "max_power_w": 0.2, "max_energy_j": math.inf}
+
+
+# Section 2 and the least rounds: what the loops promise at the edge of what they may do.
+
+
+def test_at_the_wideband_limit_no_area_is_enough() -> None:
+    """rho = 1 itself is beyond reach, and the smallest distance to it is not."""
+    assert loops.least_area(2.0, 2.0) == (math.inf, 0.0)
+    area, root = loops.least_area(2.0 * (1 - 2.0**-53), 2.0)
+    assert 0.0 < root < 1e-15
+    assert area < math.inf
+
+
+def test_counts_of_tables_have_their_own_payload() -> None:
+    """Each its own, what exceeds the table that of all tokens, and 0 that of one."""
+    instance = one_client([1.0, 1.0, 1.0], payload_bits=[[0.0, 1e5, 3e5, 7e5]])
+    nats = [loops.nats_of(instance, 0, count) / math.log(2) for count in range(6)]
+    assert nats == pytest.approx([1e5, 1e5, 3e5, 7e5, 7e5, 7e5], rel=1e-15)
+
+
+def test_sums_over_clients_err_by_units_however_many_there_are() -> None:
+    """Kahan's sum of a thousand terms that do not fit the total's last place."""
+    terms = [1.0, *np.full(1000, 0.7 * tolerances.EPSILON)]
+    total = carry = 0.0
+    for term in terms:
+        total, carry = loops.added(total, carry, term)
+    assert total == pytest.approx(math.fsum(terms), rel=tolerances.EPSILON, abs=0.0)
+
+
+def test_slopes_of_needs_at_a_kink_are_those_to_the_right() -> None:
+    """At E / P the energy limits, at the deadline nothing changes any more: a step goes on from there."""
+    instance = one_client([1.0], overhead_s=0.0, max_energy_j=0.05)
+    tokens = np.array([1])
+    total, slope, elasticity = loops.total_and_slope(instance, tokens, 0.25)
+    assert (slope, elasticity) == (pytest.approx(-total / 0.25, rel=1e-15), 1.0)
+    for limits in (POWER, ENERGY):
+        instance = one_client([1.0], overhead_s=0.0, **limits | {"deadline_s": 0.25})
+        _, slope, elasticity = loops.total_and_slope(instance, tokens, 0.25)
+        assert (slope, elasticity) == (0.0, 0.0)
+
+
+def test_what_fits_exactly_fits() -> None:
+    """At the deadlines, with not a hertz to spare, tokens fit; with an ulp less they do not."""
+    problem = Problem([1e-9, 4e-10], np.ones((2, 2)), 1e5, 1e6, 0.2, math.inf, 0.5, [0.3, 0.2])
+    instance, tokens = instance_of(problem), problem.min_tokens.copy()
+    total = float(loops.total_and_slope(instance, tokens, instance.last_s)[0])
+    assert loops.fits_eventually(instance._replace(bandwidth_hz=total), tokens)
+    assert loops.least_round(instance._replace(bandwidth_hz=total), tokens, math.inf)[0] <= instance.last_s
+    less = instance._replace(bandwidth_hz=total * (1 - 2 * tolerances.EPSILON))
+    assert not loops.fits_eventually(less, tokens)
+    assert loops.least_round(less, tokens, math.inf) == (math.inf, 0.0)
+
+
+@pytest.mark.parametrize("overhead_s", [0.0, 1.0])
+@pytest.mark.parametrize("limits", [{"max_energy_j": 0.05}, {"deadline_s": 0.25}])
+def test_kinks_at_the_ends_of_a_step_lie_on_it(overhead_s: float, limits: dict[str, Any]) -> None:
+    """Slots next to an overhead are known to some ulps of it."""
+    instance = one_client([1.0], overhead_s=overhead_s, **limits)
+    kink_s, ulp = overhead_s + 0.25, tolerances.EPSILON * overhead_s
+    assert loops.kink_between(instance, kink_s + 2 * ulp, kink_s + 0.1)
+    assert loops.kink_between(instance, kink_s - 0.1, kink_s - 2 * ulp)
+    assert loops.kink_between(instance, kink_s - 0.01, kink_s + 0.01)
+    assert not loops.kink_between(instance, kink_s - 0.02, kink_s - 0.01)
+    assert not loops.kink_between(instance, kink_s + 0.01, kink_s + 0.02)
+
+
+@pytest.mark.parametrize("overhead_s", [1.0, 1e3, 1e5])
+def test_tokens_fit_their_least_round_next_to_a_large_overhead(overhead_s: float) -> None:
+    """An ulp of the round time is much of a short slot: the round is one in which the tokens fit."""
+    for gain_w in np.geomspace(1e-9, 2e-9, 12):
+        problem = Problem([gain_w], [[1.0]], 1.0, 1e6, 0.2, math.inf, overhead_s=overhead_s)
+        instance, tokens = instance_of(problem), problem.min_tokens.copy()
+        round_s, _ = loops.least_round(instance, tokens, math.inf)
+        need_hz, _, _ = loops.total_and_slope(instance, tokens, round_s)
+        assert need_hz <= problem.bandwidth_hz * (1 + 1e-14)
+
+
+def test_allocations_finish_on_time_by_what_is_allowed() -> None:
+    """At full power until E / P, and by the deadline with the energy there is."""
+    problem = Problem([1e-9, 4e-10], np.ones((2, 2)), 1e5, 1e6, 0.2, [0.01, math.inf], 0.4, [0.1, 0.2])
+    tokens = np.array([2, 1])
+    for round_s in (0.4, 0.55, 0.7):
+        instance = instance_of(problem)
+        total, _, _ = loops.total_and_slope(instance, tokens, round_s)
+        bandwidth_hz, power_w = loops.allocate(instance._replace(bandwidth_hz=total), tokens, round_s)
+        score = evaluate(problem, Allocation(tokens, bandwidth_hz, power_w))
+        assert max(score.violations[name] for name in ("power", "energy", "deadline")) <= 1e-14
+        slots_s = np.minimum(round_s - problem.overhead_s, 0.4)
+        np.testing.assert_allclose(score.uplink_s, slots_s, rtol=1e-13)
