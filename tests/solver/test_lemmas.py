@@ -306,9 +306,9 @@ def test_lemma_3_tangents_of_needs_touch_and_stay_below(limits: dict[str, Any], 
 # Section 6: planes, and (5).
 
 
-@pytest.mark.parametrize(("energy_j", "fewest"), [(math.inf, 1), (0.01, 1), (math.inf, 4)])
+@pytest.mark.parametrize(("energy_j", "fewest"), [(math.inf, 1), (0.01, 1), (0.1, 2), (math.inf, 4)])
 @pytest.mark.parametrize("extra", [0, 2])
-@pytest.mark.parametrize("price", np.geomspace(1e-5, 4e-4, 9))
+@pytest.mark.parametrize("price", np.geomspace(1e-5, 4e-4, 6))
 def test_planes_touch_the_concave_function_they_bound(
     energy_j: float, fewest: int, extra: int, price: float
 ) -> None:
@@ -321,7 +321,7 @@ def test_planes_touch_the_concave_function_they_bound(
     anchor_s = 0.4
     plane = loops.tangent(instance, replies_at(instance, anchor_s, price))
     f = np.concatenate([[0.0], np.cumsum(importance)])
-    counts = np.linspace(fewest, 5, 801)
+    counts = np.linspace(fewest, 5, 200 * (5 - fewest) + 1)
     for tau in (0.2, 0.3, 0.39, anchor_s, 0.41, 0.6, 2.0):
         energy = min(0.2 * (tau - 0.1), energy_j) * gain(instance.clients[0])
         areas, _ = loops.least_areas(1e5 * math.log(2) * (counts + extra), np.full(counts.size, energy))
@@ -336,6 +336,46 @@ def test_planes_touch_the_concave_function_they_bound(
     magnitude = abs(plane.value[0]) + price * problem.bandwidth_hz * 0.3
     assert coarse.affine.rounding == pytest.approx(COARSE * magnitude, rel=1e-4)
     assert coarse.affine.rounding_per_s == pytest.approx(COARSE * plane.affine.slope, rel=1e-12)
+
+
+def test_planes_are_raised_by_what_is_left_of_their_slope() -> None:
+    """Newton's method has not ended where the next token lies next to the wideband limit."""
+    gains = [2.0, *np.full(999, 1.5)]
+    probe = one_client(gains, overhead_s=ORIGIN_S, extra_tokens=0)
+    nats = loops.nats_of(probe, 0, 1)
+    for distance in (1e-2, 1e-3, 1e-4):
+        slot_s = 2.0 * nats / (0.2 * gain(probe.clients[0])) / (1 - distance)  # two tokens are next to it
+        energy = 0.2 * slot_s * gain(probe.clients[0])
+        one, two = (loops.least_area(k * nats, energy)[0] for k in (1, 2))
+        price = 1.5 / (two - one) * (1 + 1e-3)
+        replies = replies_at(probe, ORIGIN_S + slot_s, price)
+        assert replies.tokens[0] == 1
+        plane = loops.tangent(probe._replace(unit=0.0), replies).value[0]
+        counts = np.linspace(1, 2, 2001)
+        areas, _ = loops.least_areas(counts * nats, np.full(counts.size, energy))
+        assert plane >= float((2.0 + 1.5 * (counts - 1) - price * areas).max())
+
+
+@pytest.mark.parametrize(
+    ("changes", "round_s", "planar"),
+    [
+        ({}, 0.4, True),
+        ({"deadline_s": 0.31}, 0.4, True),
+        ({"deadline_s": 0.29}, 0.4, False),
+        ({"overhead_s": 0.2}, 0.4, False),
+        ({"overhead_s": 0.2, "deadline_s": 0.1}, 0.4, False),
+        ({"payload_bits": [[0.0, 1e5, 3e5]]}, 0.4, False),
+        ({"payload_bits": [[0.0, 1e5, 3e5]], "deadline_s": 0.29}, 0.4, False),
+        ({}, 0.1000001, False),
+    ],
+)
+def test_planes_are_only_where_all_is_concave(changes: dict[str, Any], round_s: float, planar: bool) -> None:
+    """With another overhead, a past deadline, a table, or where not even K_min can be sent there is none."""
+    instance = one_client([1.0, 1.0], **{"overhead_s": ORIGIN_S} | changes)
+    plane = loops.tangent(instance, replies_at(instance, round_s, 1e-5))
+    assert bool(plane.value[0] < math.inf) is planar
+    assert bool(plane.affine.value < math.inf) is planar
+    assert planar or plane.slope[0] == 0.0
 
 
 def test_planes_are_raised_by_their_rounding() -> None:
@@ -583,11 +623,13 @@ def test_proved_bounds_are_the_largest_of_all_parts() -> None:
 # Least rounds, and replies to tables.
 
 
-@pytest.mark.parametrize("off", [0.0, 1e-16, 1e-13, 1e-11, 1e-9, 3e-9, 1e-8, 1e-6])
+@pytest.mark.parametrize("off", [-5e-10, 0.0, 1e-16, 1e-13, 1e-11, 1e-9, 3e-9, 1e-8, 1e-6])
 @pytest.mark.parametrize("kink", ["deadline", "energy"])
-def test_least_rounds_next_to_kinks(off: float, kink: str) -> None:
-    """Beyond the kink needs fall less: a step on trust across it would end too early."""
-    base = Problem([1e-9, 4e-10], [[1.0], [1.0]], 1e5, 1e6, 0.2, math.inf, overhead_s=[0.0, 0.01])
+@pytest.mark.parametrize("scale", [1.0, 1e-6])
+def test_least_rounds_next_to_kinks(off: float, kink: str, scale: float) -> None:
+    """Beyond the kink needs fall less: a step on trust across it would end too early, in any unit of time."""
+    overhead_s = [0.0, 0.01 * scale]
+    base = Problem([1e-9, 4e-10], np.ones((2, 1)), 1e5 * scale, 1e6, 0.2, math.inf, overhead_s=overhead_s)
     tokens = base.min_tokens.copy()
     least_s = Demand(base).least_round_s(tokens)
     for m in (0, 1):
@@ -603,12 +645,13 @@ def test_least_rounds_next_to_kinks(off: float, kink: str) -> None:
             assert demand.bandwidth_hz(tokens, found_s * (1 - 1e-12)).sum() >= 1e6 * (1 - 1e-14)
 
 
-def test_replies_to_tables_are_the_best_of_all() -> None:
-    """The example of section 11, and erratic tables whose counts are nearly tied."""
+@pytest.mark.parametrize("token_bits", [1e5, 1e-2])
+def test_replies_to_tables_are_the_best_of_all(token_bits: float) -> None:
+    """The example of section 11, and erratic tables whose counts are nearly tied; areas above and below 1."""
     rng = np.random.default_rng(5)
-    for number in range(120):
+    for number in range(80):
         tokens = int(rng.integers(2, 30))
-        bits = 1e5 * np.cumsum(1.0 + rng.random(tokens + 1) * rng.choice([0.01, 1.0, 30.0]))
+        bits = token_bits * np.cumsum(1.0 + rng.random(tokens + 1) * rng.choice([0.01, 1.0, 30.0]))
         clients = Problem([1e-9], [np.ones(tokens)], payload_bits=[bits], **TABLE)
         energy = 10 ** rng.uniform(0, 3) * bits[1] * math.log(2)
         areas, _ = loops.least_areas(bits * math.log(2), np.full(bits.size, energy))
@@ -677,7 +720,8 @@ def test_what_fits_exactly_fits() -> None:
     assert loops.least_round(instance._replace(bandwidth_hz=total), tokens, math.inf)[0] <= instance.last_s
     less = instance._replace(bandwidth_hz=total * (1 - 2 * tolerances.EPSILON))
     assert not loops.fits_eventually(less, tokens)
-    assert loops.least_round(less, tokens, math.inf) == (math.inf, 0.0)
+    for guess_s in (math.inf, instance.last_s):
+        assert loops.least_round(less, tokens, guess_s) == (math.inf, 0.0)
 
 
 @pytest.mark.parametrize("overhead_s", [0.0, 1.0])
@@ -716,3 +760,40 @@ def test_allocations_finish_on_time_by_what_is_allowed() -> None:
         assert max(score.violations[name] for name in ("power", "energy", "deadline")) <= 1e-14
         slots_s = np.minimum(round_s - problem.overhead_s, 0.4)
         np.testing.assert_allclose(score.uplink_s, slots_s, rtol=1e-13)
+
+
+def test_least_rounds_do_not_depend_on_the_unit_of_the_band() -> None:
+    """In megahertz, with the noise in a megahertz, they are the same."""
+    for gain_w in (1e-9, 1e-11):
+        wide = Problem([gain_w, 4e-10], np.ones((2, 1)), 1e5, 1e6, 0.2, 0.05, overhead_s=[0.0, 0.1])
+        changed = {"bits_per_token": 0.1, "bandwidth_hz": 1.0, "gain": wide.gain * 1e-6}
+        for guess_s in (math.inf, 0.3):
+            one, other = (
+                Demand(problem).least_round_s(wide.min_tokens, guess_s)
+                for problem in (wide, Problem(**(wide.as_dict() | changed)))
+            )
+            assert one == pytest.approx(other, rel=1e-13)
+
+
+@pytest.mark.parametrize("distance", [1e-4, 1e-6, 1e-8])
+@pytest.mark.parametrize("off", [-0.3, -0.01, 0.01, 0.3])
+def test_steps_on_trust_are_shorter_the_steeper_a_need_is(distance: float, off: float) -> None:
+    """Next to the wideband limit, from a guess that is off by some of the distance to it."""
+    slot_s = 0.25
+    instance = one_client([1.0], overhead_s=0.0)
+    client = instance.clients[0]
+    client["nats_per_token"] = 0.2 * slot_s * gain(client) * (1 - distance)
+    area, root = loops.least_area(float(client["nats_per_token"]), 0.2 * slot_s * gain(client))
+    instance = instance._replace(bandwidth_hz=area / slot_s, origin_s=0.0)
+    found_s, _ = loops.least_round(instance, np.array([1]), slot_s * (1 + off * distance))
+    need_hz, _, _ = loops.total_and_slope(instance, np.array([1]), found_s)
+    assert need_hz == pytest.approx(instance.bandwidth_hz, rel=3e-15 * (1 + 1 / root))
+
+
+def test_of_two_equal_counts_the_larger_one_is_the_reply() -> None:
+    """Largest maximisers are monotone in the round time: Lemma 3 and section 11."""
+    probe, price, energy = one_client([1.0, 1.0, 1.0]), 1e-4, 1e9
+    areas = [loops.least_area(loops.nats_of(probe, 0, k), energy)[0] for k in (1, 2)]
+    instance = one_client([1e9, price * (areas[1] - areas[0]), 0.0])
+    for guess in (0, 1, 2, 3):
+        assert loops.best_count(instance, 0, price, energy, guess)[:2] == (2, areas[1])
