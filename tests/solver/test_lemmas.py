@@ -277,6 +277,48 @@ def test_interval_bounds_are_raised_by_the_rounding_of_their_sums(planar: bool) 
             assert bounds[0] == pytest.approx(replies.lagrangian / tau, rel=1e-12)
 
 
+def test_interval_bounds_are_those_of_section_5_with_all_their_errors() -> None:
+    """One client without a plane: middle tangents or peak, at either end, deadlines between or not."""
+    rng, seen = np.random.default_rng(8), dict.fromkeys(itertools.product((0, 1), repeat=3), 0)
+    for _ in range(400):
+        changes = {"deadline_s": float(rng.uniform(0.1, 0.4))} if rng.random() < 0.7 else {}
+        changes["max_energy_j"] = float(rng.choice([math.inf, 0.04, 0.004]))
+        changes["bits_per_token"] = float(10 ** rng.uniform(4, 5.6))
+        low_s = float(rng.uniform(0.23, 0.6))
+        high_s = low_s * float(1 + 10 ** rng.uniform(-2, 0.5))
+        instance = one_client(list(np.sort(rng.random(3))[::-1]), 10 ** rng.uniform(-11, -9), **changes)
+        if rng.random() < 0.7:  # one token can be sent at the lower end, others perhaps not
+            most = loops.energy_over_noise(instance, 0, min(low_s - 0.2, changes.get("deadline_s", 1.0)))
+            rho = loops.nats_of(instance, 0, 1) / most
+            instance.clients["gain_over_noise"] *= rho / rng.uniform(0.3, 0.99)
+        low = replies_at(instance, low_s, 0.0)
+        if not low.need_hz < math.inf:
+            continue
+        price = float(10 ** rng.uniform(-4, 0.3)) / cost(instance, 1, low_s)
+        band = float(rng.choice([0.0, 10 ** rng.uniform(0, 2)])) / (price * low_s)
+        instance = instance._replace(bandwidth_hz=band, unit=COARSE)
+        deadline_s = float(0.2 + instance.clients[0]["deadline_s"])
+        between = low_s < deadline_s < high_s
+        ends = [replies_at(instance, t, price) for t in (low_s, high_s)]
+        peaks = [replies_at(instance, deadline_s, price)] if between else []
+        worth = [float(r.value[0]) for r in (*ends, *peaks)]
+        doubts = [abs(r.value[0]) + 2 * price * r.cost[0] * (1 + 1 / r.root[0]) for r in (*ends, *peaks)]
+        doubts = [doubts[0], max(doubts[1:])]
+        peak, count = max(worth), max(int(r.tokens[0]) for r in (*ends, *peaks))
+        sags = loops.sag(instance, 0, count, low_s, high_s, price)
+        flat = not sum(sags) <= 2 * peak - worth[0] - worth[1]
+        tops = [peak, peak] if flat else [worth[0] + sags[0], worth[1] + sags[1]]
+        doubts = [max(doubts)] * 2 if flat else doubts
+        idle = [price * band * (t - ORIGIN_S) for t in (low_s, high_s)]
+        bounds = [
+            (i + top + COARSE * (i + doubt)) / t
+            for i, top, doubt, t in zip(idle, tops, doubts, (low_s, high_s), strict=True)
+        ]
+        assert chord_bound(instance, low_s, high_s, price) == pytest.approx(max(bounds), rel=1e-11)
+        seen[int(between), int(flat), int(bounds[1] > bounds[0])] += 1
+    assert min(seen.values()) >= 3
+
+
 # Section 4: any price; Lemma 3 and section 7: tangents of needs.
 
 
@@ -413,6 +455,9 @@ def test_two_affine_bounds_meet_where_the_bound_is_largest(lift: float, early: f
     assert loops.bound_at(steep, 2.0) == pytest.approx(by_hand, rel=1e-14)
     at_anchor = (steep.value + lift) / early
     assert loops.affine_bound(steep, 2.0) == max(at_anchor, loops.bound_at(steep, 2.0) / 2.0)
+    # Where they meet at 0 already, the steeper one counts at its own round time.
+    below, above = AffineBound(1.0, 1.0, 1.25, 0.0, 0.0), AffineBound(1.0, 0.5, 0.75, 0.0, 0.0)
+    assert loops.bound_everywhere(below, above) == 1.0
     # Alone: towards infinity the slope counts, with its rounding, and at 0 nothing may be left.
     alone = AffineBound(1.0, 1.0, 1.1, 0.0, lift)
     assert loops.bound_everywhere(alone, alone) == (1.1 + lift if lift <= 0.1 else math.inf)
@@ -429,6 +474,28 @@ def test_intervals_of_planes_are_their_affine_bound(anchored_high: bool) -> None
     low, high = (end._replace(value=end.value + 1e3) for end in (low, high))
     bound = loops.interval_bound(instance, low, high, planes, anchored_high)
     assert bound == pytest.approx(loops.affine_bound(planes.affine, 0.1 if anchored_high else 30.0), rel=1e-9)
+
+
+@pytest.mark.parametrize("anchored_high", [False, True])
+@pytest.mark.parametrize(("slope", "price"), [(0.1, 1e-9), (9.0, 1e-9), (0.1, 1e-5)])
+def test_both_ends_of_planes_and_of_the_idle_band_are_raised(
+    anchored_high: bool, slope: float, price: float
+) -> None:
+    """By hand: where the lower end gives the bound, the upper one, and the upper one by its idle band."""
+    low_s, high_s, value = 0.5, 1.0, 10.0
+    instance = one_client([1.0], **POWER)._replace(unit=COARSE)
+    low, high = (replies_at(instance, t, price) for t in (low_s, high_s))
+    low, high = (end._replace(value=end.value + 1e3) for end in (low, high))
+    planes = Tangent(np.array([value]), np.array([slope]), without_planes(1).affine)
+    rise, ends = slope * (high_s - low_s), []
+    for round_s, away in ((low_s, anchored_high), (high_s, not anchored_high)):
+        idle = price * instance.bandwidth_hz * (round_s - ORIGIN_S)
+        sign = 0.0 if not away else -1.0 if anchored_high else 1.0
+        plane = value + sign * rise
+        raised = COARSE * (idle + abs(plane) + rise * abs(sign))
+        ends.append((idle + plane + raised) / round_s)
+    bound = loops.interval_bound(instance, low, high, planes, anchored_high)
+    assert bound == pytest.approx(max(ends), rel=1e-10)
 
 
 # Section 3: fill, and the duality stop of section 4.
