@@ -1,6 +1,6 @@
 """Mutation run: which weakened formulas of bounds, physics and evaluation do the tests let pass?
 
-    python tests/mutation.py [--only TEXT] [--minutes N] [--quick] [--again FILE]
+    python tests/mutation.py [--only TEXT] [--minutes N] [--stages N] [--again FILE]
 
 Works on a copy in a temporary folder, as plain Python, where no loop has to be compiled. Every mutant meets
 the sharpest tests first, and what survives the next stage. Mutants that prove as much as the original are
@@ -234,7 +234,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="part of 'file function: text' of the mutants to run")
     parser.add_argument("--minutes", type=float, default=600.0, help="end after about so long")
-    parser.add_argument("--quick", action="store_true", help="only the first stage")
+    parser.add_argument("--stages", type=int, default=len(STAGES), help="only so many")
     parser.add_argument("--again", type=Path, help="only those that a run before printed into this file")
     asked = parser.parse_args()
     reasons = listed()
@@ -257,7 +257,7 @@ def main() -> None:
         shutil.copytree(copy / "stsflora", copy / "package/stsflora")
         for part in PARTS[1:]:
             (copy / "package/stsflora" / part).symlink_to(copy / part)
-        stages = STAGES[:1] if asked.quick else STAGES
+        stages = STAGES[: asked.stages]
         limits_s = []
         for tests in stages:
             start = time.monotonic()

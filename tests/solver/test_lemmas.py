@@ -278,8 +278,10 @@ def test_interval_bounds_are_raised_by_the_rounding_of_their_sums(planar: bool) 
 
 
 def test_interval_bounds_are_those_of_section_5_with_all_their_errors() -> None:
-    """One client without a plane: middle tangents or peak, at either end, deadlines between or not."""
-    rng, seen = np.random.default_rng(8), dict.fromkeys(itertools.product((0, 1), repeat=3), 0)
+    """One client: middle tangents, peak or plane, at either end, deadlines between or not."""
+    rng = np.random.default_rng(8)
+    kinds = ("tangents", "peak", "plane")
+    seen = dict.fromkeys(itertools.product((False, True), kinds, (False, True)), 0)
     for _ in range(400):
         changes = {"deadline_s": float(rng.uniform(0.1, 0.4))} if rng.random() < 0.7 else {}
         changes["max_energy_j"] = float(rng.choice([math.inf, 0.04, 0.004]))
@@ -309,14 +311,23 @@ def test_interval_bounds_are_those_of_section_5_with_all_their_errors() -> None:
         flat = not sum(sags) <= 2 * peak - worth[0] - worth[1]
         tops = [peak, peak] if flat else [worth[0] + sags[0], worth[1] + sags[1]]
         doubts = [max(doubts)] * 2 if flat else doubts
+        plane, slope = without_planes(1), rng.uniform(0, 2) * abs(worth[1] - worth[0]) / (high_s - low_s)
+        if rng.random() < 0.5:
+            near = worth[0] + rng.uniform(-0.5, 0.5) * abs(worth[1] - worth[0])
+            plane = plane._replace(value=np.array([near]), slope=np.array([slope]))
+        planes = [float(plane.value[0]), float(plane.value[0] + slope * (high_s - low_s) * (1 + COARSE))]
+        flatter = planes[0] / low_s + planes[1] / high_s < tops[0] / low_s + tops[1] / high_s
+        if flatter:
+            tops, doubts = planes, [abs(planes[0]), abs(planes[1])]
         idle = [price * band * (t - ORIGIN_S) for t in (low_s, high_s)]
         bounds = [
             (i + top + COARSE * (i + doubt)) / t
             for i, top, doubt, t in zip(idle, tops, doubts, (low_s, high_s), strict=True)
         ]
-        assert chord_bound(instance, low_s, high_s, price) == pytest.approx(max(bounds), rel=1e-11)
-        seen[int(between), int(flat), int(bounds[1] > bounds[0])] += 1
-    assert min(seen.values()) >= 3
+        bound = loops.interval_bound(instance, *ends, plane, False)
+        assert bound == pytest.approx(max(bounds), rel=1e-11)
+        seen[between, kinds[2 if flatter else int(flat)], bounds[1] > bounds[0]] += 1
+    assert min(seen.values()) >= 2
 
 
 # Section 4: any price; Lemma 3 and section 7: tangents of needs.
