@@ -613,6 +613,68 @@ def test_lemma_6_is_sharp_where_all_counts_of_a_client_fall_alike(where: str) ->
             assert (len(found) > 0) == (off < 0 < best)
 
 
+@pytest.mark.parametrize("short", ["attention", "need"])
+@pytest.mark.parametrize("where", ["end", "middle"])
+def test_vectors_that_win_but_for_rounding_are_never_missing(short: str, where: str) -> None:
+    """Attention or bandwidth is 0.9 units short, in sums as in comparisons, and the other is not."""
+    rng = np.random.default_rng(6)
+    for number in range(40):
+        clients, counts = int(rng.integers(1, 4)), 1 + number % 4
+        low_s, high_s = 1.0, 1.0 + 10 ** rng.uniform(-3, 0)
+        contact_s = high_s if where == "end" else math.sqrt(high_s)
+        level, retained = np.cumsum(rng.random((2, clients, counts)), axis=2)
+        fall = level * rng.uniform(0.1, 0.3, (clients, 1))
+        rows, winner = np.arange(clients), rng.integers(0, counts, clients)
+        tau = low_s if short == "attention" else rng.choice([low_s, high_s])
+        need = float((level + fall * (contact_s - tau))[rows, winner].sum())
+        aim = retained[rows, winner].sum() / tau
+        if short == "attention":
+            aim, need = aim * (1 + 0.9 * COARSE), need * (1 + COARSE)
+        else:
+            aim, need = aim * (1 - 1e-9), need * (1 - 0.9 * COARSE)
+        allowed = np.ones((clients, counts), np.bool_)
+        complete, found = undominated(
+            level, fall, retained, allowed, low_s, high_s, contact_s, aim, 0.0, need, COARSE
+        )
+        assert complete
+        assert len(found) > 0
+
+
+def test_dominance_hides_no_more_than_it_says() -> None:
+    """Two clients lose almost all that may be hidden: each in a range of attention, then to a lower one."""
+    unsendable = [math.inf] * 2
+    level = np.array([[0.0, 1.2659, 1.2743, *unsendable], [0.0, 0.9362, 1.2702, 1.5676, 3.0354]])
+    retained = 24.0 + np.array([[0.0, 0.4136, 0.7949, 9.0, 9.0], [0.0, 0.3967, 0.7833, 0.7994, 3.5748]])
+    rows, winner = [0, 1], [2, 2]
+    least, need = retained[rows, winner].sum() * (1 - 1e-12), level[rows, winner].sum() * (1 + 1e-9)
+    complete, found = undominated(
+        level,
+        np.zeros((2, 5)),
+        retained,
+        np.isfinite(level),
+        1.0,
+        1.001,
+        1.001,
+        least,
+        1 / least,
+        need,
+        1e-14,
+    )
+    assert complete
+    assert len(found) > 0
+
+
+def test_what_stands_for_others_may_lose_more() -> None:
+    """All slack is lost by the winner; what stands for it has less attention and is kept all the same."""
+    level = np.array([[0.0, 1e-3, math.inf], [0.0, 1.0, 3.0]])
+    retained = np.array([[0.0, 0.045, 9.0], [0.0, 1.0, 9.0]])
+    complete, found = undominated(
+        level, np.zeros((2, 3)), retained, np.isfinite(level), 1.0, 1.001, 1.001, 1.045, 0.2, 1.001, 1e-14
+    )
+    assert complete
+    assert found.tolist() == [[0, 1]]
+
+
 # Section 9: theorem T.
 
 
