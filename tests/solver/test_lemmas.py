@@ -561,10 +561,11 @@ def test_vectors_that_just_win_are_never_missing(hidden: float, where: str) -> N
     rng = np.random.default_rng(3)
     for _ in range(60):
         clients, counts = int(rng.integers(1, 4)), int(rng.integers(2, 5))
-        low_s, high_s = 1.0, 1.0 + 10 ** rng.uniform(-3, 0)
-        contact_s = high_s if where == "end" else math.sqrt(high_s)
+        low_s = float(rng.choice([0.02, 1.0, 30.0]))
+        high_s = low_s * (1.0 + 10 ** rng.uniform(-3, 0))
+        contact_s = high_s if where == "end" else math.sqrt(low_s * high_s)
         level = np.cumsum(rng.random((clients, counts)), axis=1)
-        fall = level * rng.uniform(0.2, 1.0, (clients, 1)) * rng.uniform(0.9, 1.0, (clients, counts))
+        fall = level * rng.uniform(0.2, 1.0, (clients, 1)) * rng.uniform(0.9, 1.0, level.shape) / low_s
         retained = np.cumsum(rng.random((clients, counts)), axis=1)
         winner = rng.integers(0, counts, clients)
         rows = np.arange(clients)
@@ -591,10 +592,11 @@ def test_lemma_6_is_sharp_where_all_counts_of_a_client_fall_alike(where: str) ->
     rng = np.random.default_rng(4)
     for _ in range(40):
         clients, counts = int(rng.integers(1, 4)), int(rng.integers(2, 5))
-        low_s, high_s = 1.0, 1.0 + 10 ** rng.uniform(-2, 0)
-        contact_s = high_s if where == "end" else math.sqrt(high_s)
+        low_s = float(rng.choice([0.02, 1.0, 30.0]))
+        high_s = low_s * (1.0 + 10 ** rng.uniform(-2, 0))
+        contact_s = high_s if where == "end" else math.sqrt(low_s * high_s)
         level, retained = np.cumsum(rng.random((2, clients, counts)), axis=2)
-        falls = rng.uniform(0.2, 2.0, clients)
+        falls = rng.uniform(0.2, 2.0, clients) / low_s
         band = float(level.sum(axis=0).mean())
         best = 0.0
         for vector in itertools.product(range(counts), repeat=clients):
@@ -613,25 +615,28 @@ def test_lemma_6_is_sharp_where_all_counts_of_a_client_fall_alike(where: str) ->
             assert (len(found) > 0) == (off < 0 < best)
 
 
-@pytest.mark.parametrize("short", ["attention", "need"])
+@pytest.mark.parametrize("short", ["attention", "need", "neither"])
 @pytest.mark.parametrize("where", ["end", "middle"])
 def test_vectors_that_win_but_for_rounding_are_never_missing(short: str, where: str) -> None:
-    """Attention or bandwidth is 0.9 units short, in sums as in comparisons, and the other is not."""
+    """Attention or bandwidth is 0.9 units short and the other is not, or neither where needs are steep."""
     rng = np.random.default_rng(6)
     for number in range(40):
         clients, counts = int(rng.integers(1, 4)), 1 + number % 4
-        low_s, high_s = 1.0, 1.0 + 10 ** rng.uniform(-3, 0)
-        contact_s = high_s if where == "end" else math.sqrt(high_s)
+        low_s = float(rng.choice([0.02, 1.0, 30.0]))
+        high_s = low_s * (1.0 + 10 ** rng.uniform(-3, 0))
+        contact_s = high_s if where == "end" else math.sqrt(low_s * high_s)
         level, retained = np.cumsum(rng.random((2, clients, counts)), axis=2)
-        fall = level * rng.uniform(0.1, 0.3, (clients, 1))
+        fall = level * (30.0 if short == "neither" else rng.uniform(0.1, 0.3, (clients, 1))) / low_s
         rows, winner = np.arange(clients), rng.integers(0, counts, clients)
-        tau = low_s if short == "attention" else rng.choice([low_s, high_s])
+        tau = {"attention": low_s, "need": rng.choice([low_s, high_s]), "neither": contact_s}[short]
         need = float((level + fall * (contact_s - tau))[rows, winner].sum())
         aim = retained[rows, winner].sum() / tau
         if short == "attention":
             aim, need = aim * (1 + 0.9 * COARSE), need * (1 + COARSE)
-        else:
+        elif short == "need":
             aim, need = aim * (1 - 1e-9), need * (1 - 0.9 * COARSE)
+        else:
+            aim *= 1 - 0.5 * COARSE
         allowed = np.ones((clients, counts), np.bool_)
         complete, found = undominated(
             level, fall, retained, allowed, low_s, high_s, contact_s, aim, 0.0, need, COARSE
@@ -664,15 +669,38 @@ def test_dominance_hides_no_more_than_it_says() -> None:
     assert len(found) > 0
 
 
-def test_what_stands_for_others_may_lose_more() -> None:
+@pytest.mark.parametrize("scale", [1.0, 1e3])
+def test_what_stands_for_others_may_lose_more(scale: float) -> None:
     """All slack is lost by the winner; what stands for it has less attention and is kept all the same."""
     level = np.array([[0.0, 1e-3, math.inf], [0.0, 1.0, 3.0]])
-    retained = np.array([[0.0, 0.045, 9.0], [0.0, 1.0, 9.0]])
+    retained = scale * np.array([[0.0, 0.045, 9.0], [0.0, 1.0, 9.0]])
+    least = scale * 1.045 * (1 - 1e-12)
     complete, found = undominated(
-        level, np.zeros((2, 3)), retained, np.isfinite(level), 1.0, 1.001, 1.001, 1.045, 0.2, 1.001, 1e-14
+        level, 0 * retained, retained, np.isfinite(level), 1.0, 1.001, 1.001, least, 0.2, 1.001, 1e-14
     )
     assert complete
     assert found.tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize("hidden", [0.02, 0.1, 0.3])
+def test_ranges_of_attention_hide_no_more_than_it_says(hidden: float) -> None:
+    """Among many counts, one vector is best within the band: what is found has not much less attention."""
+    rng = np.random.default_rng(7)
+    for _ in range(25):
+        clients = int(rng.integers(2, 4))
+        level = np.cumsum(rng.random((clients, 12 if clients == 2 else 6)), axis=1)
+        retained = rng.choice([0.0, 1.0, 5.0]) + np.cumsum(rng.random(level.shape), axis=1)
+        vectors = np.array(list(itertools.product(range(level.shape[1]), repeat=clients)))
+        need, attention = (table[np.arange(clients), vectors].sum(axis=1) for table in (level, retained))
+        band = float(rng.uniform(need.min(), need.max()))
+        best = float(attention[need <= band].max())
+        aim, allowed = best * (1 - 1e-12), np.ones(level.shape, np.bool_)
+        complete, found = undominated(
+            level.copy(), 0 * level, retained, allowed, 1.0, 1.1, 1.1, aim, hidden, band, 1e-14
+        )
+        assert complete
+        need, attention = (table[np.arange(clients), found].sum(axis=1) for table in (level, retained))
+        assert attention[need <= band * (1 + 1e-9)].max(initial=0.0) >= best * (1 - hidden)
 
 
 # Section 9: theorem T.
