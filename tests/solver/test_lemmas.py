@@ -12,6 +12,7 @@ import pytest
 from helpers.instances import feasible_problem
 
 from stsflora.solver import Allocation, Problem, Request, evaluate, tolerances
+from stsflora.solver.bounds import dominance
 from stsflora.solver.bounds.clearing_price import replies_around_budget
 from stsflora.solver.bounds.dominance import MOST_VECTORS, undominated
 from stsflora.solver.bounds.goal import STE, new_goal, target
@@ -701,6 +702,17 @@ def test_ranges_of_attention_hide_no_more_than_it_says(hidden: float) -> None:
         assert complete
         need, attention = (table[np.arange(clients), found].sum(axis=1) for table in (level, retained))
         assert attention[need <= band * (1 + 1e-9)].max(initial=0.0) >= best * (1 - hidden)
+
+
+def test_a_search_that_gives_up_excludes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More partial vectors than may be kept: that is not the same as none."""
+    monkeypatch.setattr(dominance, "MOST_STATES", 3)
+    level = np.cumsum(np.ones((2, 6)), axis=1)
+    complete, found = undominated.function(
+        level, 0 * level, level + 0.1, np.ones((2, 6), np.bool_), 1.0, 1.1, 1.1, 5.0, 0.0, 8.0, 1e-14
+    )
+    assert not complete
+    assert len(found) == 0
 
 
 # Section 9: theorem T.
