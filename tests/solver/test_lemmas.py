@@ -715,6 +715,17 @@ def test_a_search_that_gives_up_excludes_nothing(monkeypatch: pytest.MonkeyPatch
     assert len(found) == 0
 
 
+def test_the_attention_of_every_count_is_the_sum_of_its_tokens() -> None:
+    """f_m(K) for K = 0..N, as a table and one by one."""
+    instance = instance_of(feasible_problem(np.random.default_rng(2), 3, 7))
+    table = loops.retained_table(instance)
+    expected = np.concatenate([np.zeros((3, 1)), np.cumsum(instance.importance, axis=1)], axis=1)
+    np.testing.assert_allclose(table, expected, rtol=1e-15)
+    for counts in ([0, 3, 7], [5, 1, 4], [2, 6, 0]):
+        total = sum(expected[m, k] for m, k in enumerate(counts))
+        assert loops.retained(instance, np.array(counts)) == pytest.approx(total, rel=1e-14)
+
+
 # Section 9: theorem T.
 
 
