@@ -838,9 +838,9 @@ def test_least_rounds_next_to_kinks(off: float, kink: str, scale: float) -> None
 
 @pytest.mark.parametrize("token_bits", [1e5, 1e-2])
 def test_replies_to_tables_are_the_best_of_all(token_bits: float) -> None:
-    """The example of section 11, and erratic tables whose counts are nearly tied; areas above and below 1."""
+    """Erratic tables whose counts are tied, nearly tied and not; areas above and below 1."""
     rng = np.random.default_rng(5)
-    for number in range(80):
+    for number in range(150):
         tokens = int(rng.integers(2, 30))
         bits = token_bits * np.cumsum(1.0 + rng.random(tokens + 1) * rng.choice([0.01, 1.0, 30.0]))
         clients = Problem([1e-9], [np.ones(tokens)], payload_bits=[bits], **TABLE)
@@ -850,7 +850,8 @@ def test_replies_to_tables_are_the_best_of_all(token_bits: float) -> None:
         # Importances that follow the marginal costs: all counts are worth nearly the same.
         with np.errstate(invalid="ignore"):
             gains = np.where(np.isfinite(areas[1:]), price * np.diff(areas), 0.0)
-        gains = np.sort(gains * (1 + 0.05 * rng.random(tokens)))[::-1] if number % 2 else gains
+        spread = (0.0, 0.05, 20.0)[number % 3]
+        gains = np.sort(gains * (1 + spread * rng.random(tokens)))[::-1] if spread else gains
         instance = instance_of(clients)._replace(importance=gains[None].copy())
         f = np.concatenate([[0.0], np.cumsum(gains)])
         worth = np.where(np.isfinite(areas), f - price * np.where(np.isfinite(areas), areas, 0.0), -math.inf)
@@ -937,6 +938,16 @@ def test_tokens_fit_their_least_round_next_to_a_large_overhead(overhead_s: float
         round_s, _ = loops.least_round(instance, tokens, math.inf)
         need_hz, _, _ = loops.total_and_slope(instance, tokens, round_s)
         assert need_hz <= problem.bandwidth_hz * (1 + 1e-14)
+
+
+def test_the_ste_of_tokens_is_their_attention_over_their_least_round() -> None:
+    """And 0 where they never fit."""
+    problem = Problem([1e-9, 4e-10], [[3.0, 2.0], [4.0, 1.0]], 1e5, 1e6, 0.2, math.inf, 0.5, [0.3, 0.2])
+    instance, tokens = instance_of(problem), np.array([2, 1])
+    least_s, slope = loops.least_round(instance, tokens, math.inf)
+    assert loops.fastest_round(instance, tokens, math.inf) == (least_s, 9.0 / least_s, slope)
+    never = instance._replace(bandwidth_hz=1e3)
+    assert loops.fastest_round(never, tokens, math.inf) == (math.inf, 0.0, 0.0)
 
 
 def test_allocations_finish_on_time_by_what_is_allowed() -> None:
