@@ -276,7 +276,7 @@ def main() -> None:
             if time.monotonic() > begin + 60 * asked.minutes:
                 break
             path, run = copy / m.file, run + 1
-            text = path.read_text(encoding="utf-8")
+            text, time_ns = path.read_text(encoding="utf-8"), path.stat().st_mtime_ns
             lines = text.splitlines(keepends=True)
             lines[m.line - 1] = lines[m.line - 1].replace(m.before, m.after, 1)
             path.write_text("".join(lines), encoding="utf-8")
@@ -285,7 +285,8 @@ def main() -> None:
             if not known and len(stages) > 1 and (own := own_tests(m.file)):
                 stages_met.insert(0, (own, limits_s[1]))
             lives = all(passes(copy, tests, limit_s) for tests, limit_s in stages_met)
-            shutil.copy2(ROOT / m.file, path)
+            path.write_text(text, encoding="utf-8")
+            os.utime(path, ns=(time_ns, time_ns))
             killed += not lives
             if lives and not known:
                 alive += 1
