@@ -533,6 +533,27 @@ def test_the_fill_misses_the_relaxation_by_less_than_a_token() -> None:
     assert 0.99 * 0.8 <= missed < 0.8
 
 
+def test_the_fill_takes_tokens_by_gain_per_hertz() -> None:
+    """The dearer token retains more, per hertz it retains less; where all of them fit all are taken."""
+    problem = Problem([1e-9, 1e-10], [[3.0, 1.0], [3.0, 1.0]], 1e5, 1e6, 0.2, math.inf)
+    instance, at_s, price = instance_of(problem), 1.0, 1e-12
+    within, beyond = (replies_at(instance, at_s, mu) for mu in (1e3, price))
+    assert within.tokens.tolist() == [1, 1]
+    assert beyond.tokens.tolist() == [2, 2]
+    cheap, dear = (
+        loops.need_tangents(instance, at_s, at_s)[0][m, 2] - within.area[m] / at_s for m in range(2)
+    )
+    assert dear > 1.2 * cheap
+    instance = instance._replace(importance=np.array([[3.0, 1.0], [3.0, 1.1]]))
+    for left_hz, tokens in ((dear, [2, 1]), (1.001 * (dear + cheap), [2, 2]), (0.999 * cheap, [1, 1])):
+        filled = loops.filled(instance._replace(bandwidth_hz=within.need_hz + left_hz), within, beyond)
+        assert filled.tolist() == tokens
+    many = Problem([1e-9] * 3, np.ones((3, 40)), 1e5, 1e6, 0.2, math.inf)
+    within, beyond = (replies_at(instance_of(many), at_s, mu) for mu in (1e3, price))
+    filled = loops.filled(instance_of(many)._replace(bandwidth_hz=1e12), within, beyond)
+    assert filled.tolist() == beyond.tokens.tolist()
+
+
 def test_the_duality_stop_is_as_near_as_it_says() -> None:
     """Stops at a loose tolerance, over many cells: the least Lagrangian of any price is that near."""
     rng, worst = np.random.default_rng(0), 0.0
