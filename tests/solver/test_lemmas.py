@@ -9,14 +9,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.instances import feasible_problem
+from helpers.instances import brute_force, feasible_problem
 
 from stsflora.solver import Allocation, Problem, Request, evaluate, tolerances
 from stsflora.solver.bounds import dominance
 from stsflora.solver.bounds.clearing_price import replies_around_budget
 from stsflora.solver.bounds.dominance import MOST_VECTORS, undominated
-from stsflora.solver.bounds.goal import STE, new_goal, target
-from stsflora.solver.bounds.interval_search import most_round_s, new_interval_search, proved_bound
+from stsflora.solver.bounds.goal import STE, new_goal, offer, target
+from stsflora.solver.bounds.interval_search import (
+    branch,
+    certify,
+    most_round_s,
+    new_interval_search,
+    proved_bound,
+)
 from stsflora.solver.bounds.intervals import close, leave_open
 from stsflora.solver.feasibility import diagnose
 from stsflora.solver.physics import loops
@@ -830,6 +836,24 @@ def test_proved_bounds_are_the_largest_of_all_parts() -> None:
     slowest_s = min(goal.relaxed.most_retained / 2.0, goal.relaxed.last_s)
     assert slowest_s <= most_round_s(search) <= slowest_s * (1 + 1e-8)
     assert goal.best[STE] < target(goal) <= goal.best[STE] * 1.01
+
+
+@pytest.mark.parametrize("start", [1.0, 3.0, 30.0])
+def test_all_round_times_are_covered_wherever_a_proof_begins(start: float) -> None:
+    """With a poor point and a wide gap: the best one lies on either side of the first round time."""
+    rng = np.random.default_rng(12)
+    for _ in range(8):
+        problem = feasible_problem(rng, 2, 4)
+        optimum, _ = brute_force(problem)
+        goal = new_goal(problem, Request(gap=0.3))
+        point = offer(goal, problem.min_tokens.copy(), math.inf)
+        search = new_interval_search(goal, 20)
+        round_s = min(search.least_s * start, most_round_s(search))
+        price = point.ste / problem.bandwidth_hz
+        certify(search, replies_at(goal.relaxed, round_s, price))
+        assert proved_bound(search) >= optimum
+        branch(search, price)
+        assert proved_bound(search) >= optimum
 
 
 # Least rounds, and replies to tables.
