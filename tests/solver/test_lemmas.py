@@ -23,7 +23,7 @@ from stsflora.solver.bounds.interval_search import (
     new_interval_search,
     proved_bound,
 )
-from stsflora.solver.bounds.intervals import close, leave_open
+from stsflora.solver.bounds.intervals import bound_of, close, leave_open
 from stsflora.solver.feasibility import diagnose
 from stsflora.solver.physics import loops
 from stsflora.solver.physics.demand import Demand
@@ -854,6 +854,45 @@ def test_all_round_times_are_covered_wherever_a_proof_begins(start: float) -> No
         assert proved_bound(search) >= optimum
         branch(search, price)
         assert proved_bound(search) >= optimum
+
+
+def test_what_is_left_open_is_the_whole_rest_of_the_axis() -> None:
+    """With no time at all both sides of the first round time are, each with all attention at its start."""
+    problem = feasible_problem(np.random.default_rng(1), 2, 3)
+    goal = new_goal(problem, Request(time_limit_s=1e-12))
+    goal.best[:2] = 1.0, 1e-6 * goal.relaxed.most_retained
+    search = new_interval_search(goal, 5)
+    round_s = 2.0 * search.least_s
+    certify(search, replies_at(goal.relaxed, round_s, 1e-9))
+    low, high = sorted(search.cover.open, key=lambda interval: interval.low_s)
+    assert (low.low_s, low.high_s, high.low_s) == (search.least_s, round_s, round_s)
+    assert high.high_s == most_round_s(search)
+    for interval in (low, high):
+        assert -interval.minus_bound == pytest.approx(goal.relaxed.most_retained / interval.low_s, rel=1e-14)
+
+
+def test_a_visited_interval_is_bounded_above_its_lagrangian() -> None:
+    """Above the least Lagrangian of any price, at the ends and between, with planes of both ends."""
+    rng, bounded = np.random.default_rng(13), 0
+    for number in range(20):
+        problem = feasible_problem(rng, 3, 6)
+        problem = Problem(**(problem.as_dict() | {"deadline_s": math.inf, "overhead_s": 0.01 * (number % 2)}))
+        goal = new_goal(problem, Request(gap=1e-3))
+        offer(goal, problem.min_tokens.copy(), math.inf)
+        search = new_interval_search(goal, 1)
+        low_s = search.least_s * 10 ** rng.uniform(0.1, 1)
+        high_s = low_s * rng.uniform(1.05, 2.0)
+        leave_open(search.cover, low_s, high_s, math.inf, low_s)
+        branch(search, float(problem.importance.sum()) / (problem.bandwidth_hz * low_s))
+        bound = bound_of(search.cover)
+        for t in np.linspace(low_s, high_s, 5):
+            within, beyond = replies_around_budget(
+                goal, float(t), 1e-3 / problem.bandwidth_hz, goal.tokens, 0.0
+            )
+            least = min(within.lagrangian, beyond.lagrangian) / t
+            assert bound >= min(least, target(goal)) * (1 - 1e-9)
+        bounded += bound != target(goal)  # not by exclusion
+    assert bounded > 10
 
 
 # Least rounds, and replies to tables.
