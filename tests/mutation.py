@@ -246,6 +246,8 @@ def main() -> None:
     asked = parser.parse_args()
     reasons = listed()
     chosen = [m for file in FILES for m in mutants(file, asked.only)]
+    if not asked.only and (gone := reasons.keys() - {m.key for m in chosen}):
+        sys.exit("Listed, but not among the mutants:\n" + "\n".join(sorted(gone)))
     if asked.again:
         before = set(asked.again.read_text(encoding="utf-8").splitlines())
         chosen = [m for m in chosen if m.key in before]
