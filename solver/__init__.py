@@ -32,7 +32,7 @@ from .solve import solve
 
 from . import methods as methods  # isort: skip - each import there registers a solver
 
-from .solve_many import solve_many  # isort: skip - needs them
+from .solve_many import precompile, solve_many  # isort: skip - needs them
 
 __all__ = [
     "Allocation",
@@ -67,6 +67,7 @@ __all__ = [
     "evaluate",
     "fading_margin_db",
     "plan_problem",
+    "precompile",
     "rayleigh_margin_db",
     "register",
     "solve",

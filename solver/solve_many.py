@@ -3,54 +3,28 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .allocation import Allocation
-from .bounds import clearing_price, dominance, goal, interval_search, intervals, round_time
-from .bounds.goal import STE, goal_of
-from .bounds.interval_search import proved_bound
 from .checks import whole_number
 from .errors import ProblemError
 from .evaluation import evaluate
 from .feasibility import diagnose
-from .method import Answer, Request
-from .methods.exact import MAX_NODES, STOPS, stats_of
-from .physics import bracket, instance, loops
-from .physics.instance import Instance, instance_of
-from .physics.jit import compiled_search
-from .primal import delivery, dinkelbach, optimum
-from .problem import FloatArray, IntArray, Problem
+from .method import Request
+from .methods.exact import MAX_NODES, answer_of
+from .physics.instance import instance_of
+from .primal.whole_search import whole_search
+from .problem import IntArray, Problem
 from .result import Result
 from .solve import infeasible_result, judge, request_of
 
-PARTS: Final = (
-    *(instance, loops, bracket, goal, intervals, clearing_price, round_time, dominance, interval_search),
-    *(dinkelbach, delivery, optimum),
-)
-"""Modules whose functions are compiled into the search."""
-
 WATCH_S: Final = 0.001
 """How often a running search is looked at for its time limit."""
-
-
-class Found(NamedTuple):
-    """What a compiled search hands back: an allocation, its proof, and how it came about."""
-
-    tokens: IntArray
-    bandwidth_hz: FloatArray
-    power_w: FloatArray
-    share: float
-    ste: float
-    bound: float
-    stop: int
-    counts: IntArray
 
 
 def solve_many(
@@ -95,25 +69,18 @@ def solve_many(
     if not members:
         return []
     request_of(members[0], time_limit_s, gap, 0, None)  # raises before the first solve
-    search = _search()
+    search = whole_search()
 
     def solved(problem: Problem) -> Result:
         request = request_of(problem, time_limit_s, gap, 0, None)
         diagnosis = diagnose(problem)
         if diagnosis is not None:
             return infeasible_result(problem, "exact", request, diagnosis)
-        with watch.over(request) as halted:
-            found = search(instance_of(problem), request.gap, MAX_NODES, halted)
+        with watch.over(request) as steps:
+            found = search(instance_of(problem), request.gap, MAX_NODES, steps)
         seconds = request.elapsed_s()
         allocation = Allocation(found.tokens, found.bandwidth_hz, found.power_w)
-        answer = Answer(
-            allocation=allocation,
-            stop=STOPS[found.stop],
-            bound=found.bound,
-            claimed_ste=found.ste,
-            stationary=True,
-            stats=stats_of(found.counts, found.share) | {"reoptimised": False},
-        )
+        answer = answer_of(found, allocation)
         return judge(problem, "exact", request, answer, evaluate(problem, allocation), seconds)
 
     with _Watch(time_limit_s is not None) as watch:
@@ -123,35 +90,24 @@ def solve_many(
             return list(pool.map(solved, members))
 
 
-@cache
-def _search() -> Callable[..., Found]:
-    """The compiled search, made once per process."""
-    return compiled_search(search_from, PARTS, {goal.expired: _is_halted, goal.record: _record_nothing})
+def precompile() -> None:
+    """Compile the search of `exact` as a whole, once per installation: half a minute.
 
+    From then on `solve` takes about half the time for cells of up to 256 clients, in this process and
+    later ones, and `solve_many` starts at once. Without numba it does nothing.
 
-def search_from(given: Instance, gap: float, max_nodes: int, monitor: Any) -> Found:
-    """The optimum of an instance with its proof; compiled whole, `monitor` is a flag that halts it."""
-    aim = goal_of(given, gap, monitor)
-    search, stop = optimum.search_optimum(aim, max_nodes)
-    bound = max(proved_bound(search), aim.best[STE])
-    bandwidth_hz, power_w, share = delivery.deliver(aim, bound)
-    return Found(aim.tokens, bandwidth_hz, power_w, share, aim.best[STE], bound, stop, search.counts)
-
-
-def _is_halted(monitor: NDArray[np.bool_]) -> bool:
-    """`goal.expired` in a compiled search."""
-    return bool(monitor[0])
-
-
-def _record_nothing(monitor: NDArray[np.bool_], ste: float, bound: float) -> None:
-    """`goal.record` in a compiled search."""
+    Examples:
+        >>> from stsflora.solver import precompile
+        >>> precompile()
+    """
+    solve_many([Problem([1e-9], [[1.0]], 1e6, 1e6, 0.1, 1.0)])
 
 
 class _Watch:
     """Halts searches whose time is up; a compiled one has no clock of its own."""
 
     def __init__(self, needed: bool) -> None:
-        self._running: dict[int, tuple[Request, NDArray[np.bool_]]] = {}
+        self._running: dict[int, tuple[Request, IntArray]] = {}
         self._lock, self._ended = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True) if needed else None
 
@@ -166,22 +122,23 @@ class _Watch:
             self._thread.join()
 
     @contextmanager
-    def over(self, request: Request) -> Iterator[NDArray[np.bool_]]:
-        """A flag that is set when the time of a request is up."""
-        halted = np.zeros(1, np.bool_)
+    def over(self, request: Request) -> Iterator[IntArray]:
+        """The (1,) steps that a search may take: as many as it likes, and none when the time is up."""
+        steps = np.full(1, np.iinfo(np.int64).max)
         if self._thread is None:
-            yield halted
+            yield steps
             return
         with self._lock:
-            self._running[id(halted)] = request, halted
+            self._running[id(steps)] = request, steps
         try:
-            yield halted
+            yield steps
         finally:
             with self._lock:
-                del self._running[id(halted)]
+                del self._running[id(steps)]
 
     def _look(self) -> None:
         while not self._ended.wait(WATCH_S):
             with self._lock:
-                for request, halted in self._running.values():
-                    halted[0] = request.expired()
+                for request, steps in self._running.values():
+                    if request.expired():
+                        steps[0] = 0

@@ -128,7 +128,7 @@ STOREYS: dict[str, tuple[str, ...]] = {
         *("dominance", "bound_tightening", "price_cover", "interval_search"),
     ),
     "solver/primal": (
-        *("delivery", "dinkelbach", "optimum", "warm_start"),
+        *("delivery", "dinkelbach", "optimum", "whole_search", "warm_start"),
         *("rounding", "blocks", "initial_points"),
     ),
     "solver/conic": ("engines", "data", "waiting", "program"),

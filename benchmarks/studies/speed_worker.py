@@ -37,6 +37,8 @@ def main() -> None:
     """Answer until nobody asks."""
     sys.path.insert(0, sys.argv[1])
     solver = import_module("stsflora.solver")
+    if hasattr(solver, "precompile"):
+        solver.precompile()
     for line in sys.stdin:
         print(json.dumps(answer(solver, json.loads(line))), flush=True)
 

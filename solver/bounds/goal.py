@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -50,14 +50,25 @@ class Monitor:
         self.trace: list[TracePoint] = []
 
 
-def expired(monitor: Monitor) -> bool:
-    """Whether the time is up."""
-    return monitor.request.expired()
+def expired(monitor: Monitor | IntArray) -> bool:
+    """Whether the time is up; without a clock, whether the (1,) steps allowed are: each call counts one."""
+    return monitor.request.expired() if isinstance(monitor, Monitor) else used_up(monitor)
 
 
-def record(monitor: Monitor, ste: float, bound: float) -> None:
-    """A line of the trace."""
-    monitor.trace.append(TracePoint(monitor.request.elapsed_s(), len(monitor.trace), ste, bound))
+def used_up(steps: IntArray) -> bool:
+    """`expired` where it is compiled."""
+    steps[0] -= 1
+    return bool(steps[0] < 0)
+
+
+def record(monitor: Monitor | IntArray, ste: float, bound: float) -> None:
+    """A line of the trace, if one is kept."""
+    if isinstance(monitor, Monitor):
+        monitor.trace.append(TracePoint(monitor.request.elapsed_s(), len(monitor.trace), ste, bound))
+
+
+def keep_nothing(monitor: IntArray, ste: float, bound: float) -> None:
+    """`record` where it is compiled."""
 
 
 class Goal(NamedTuple):
@@ -70,7 +81,7 @@ class Goal(NamedTuple):
         gap: asked relative gap.
         tokens: (M,) of the best known allocation.
         best: (3,) its least round time, s, its STE, 1/s, and the slope of its need, Hz/s.
-        monitor: clock and trace.
+        monitor: a `Monitor`, or (1,) steps allowed: compiled searches have no clock.
     """
 
     given: Instance
@@ -79,7 +90,7 @@ class Goal(NamedTuple):
     gap: float
     tokens: IntArray
     best: FloatArray
-    monitor: Monitor
+    monitor: Any
 
 
 def new_goal(problem: Problem, request: Request) -> Goal:
@@ -87,7 +98,7 @@ def new_goal(problem: Problem, request: Request) -> Goal:
     return goal_of(instance_of(problem), request.gap, Monitor(request))
 
 
-def goal_of(given: Instance, gap: float, monitor: Monitor) -> Goal:
+def goal_of(given: Instance, gap: float, monitor: Monitor | IntArray) -> Goal:
     """`new_goal` for an instance."""
     return Goal(
         given,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from enum import Enum
 from functools import update_wrapper
 from hashlib import sha256
@@ -60,6 +60,8 @@ class Loop(Generic[P, R]):
 
     def dispatcher(self) -> Callable[P, R]:
         """Numba's in the present mode, or the plain function."""
+        if self._mode is _State.mode:
+            return self._run
         numba = _numba()
         if _State.mode is Mode.CACHED:
             try:
@@ -78,43 +80,75 @@ compiled = Loop
 """The decorator."""
 
 
-def compiled_search(
-    search: Callable[..., Any],
-    parts: Sequence[ModuleType],
-    replaced: Mapping[Callable[..., Any], Callable[..., Any]],
-) -> Callable[..., Any]:
-    """A function compiled whole, with all functions of some modules that it calls; itself without numba.
+class Whole(Loop[P, R]):
+    """A loop that takes long to compile, since all it calls is compiled with it; kept for later processes.
 
     numba keys its cache by the text of one file and by what a function closes over: here that is a digest of
-    all texts, so that no stale search runs.
+    all texts, so that no stale one runs.
+    """
+
+    def __init__(self, function: Callable[P, R], texts: Iterable[Path]) -> None:
+        digest = sha256()
+        for path in texts:
+            digest.update(path.read_bytes())
+        key = digest.hexdigest()
+
+        def entry(*arguments: Any) -> Any:
+            key  # noqa: B018 - closed over, see above
+            return function(*arguments)  # type: ignore[call-arg]
+
+        super().__init__(entry)  # type: ignore[arg-type]
+        self._name = f"{function.__name__}-{key[:16]}.compiled"
+        self._known: bool | None = None
+
+    def is_ready(self) -> bool:
+        """Whether it is compiled already, now or by an earlier process."""
+        if self._known is None:
+            mark = self._mark()
+            self._known = mark is not None and mark.exists()
+        return self._known and _State.mode is not Mode.PLAIN
+
+    def __call__(self, *arguments: P.args, **keywords: P.kwargs) -> R:
+        """What the function gives."""
+        found = super().__call__(*arguments, **keywords)
+        if not self._known:
+            mark, self._known = self._mark(), True
+            if mark is not None:
+                with suppress(OSError):
+                    mark.touch()
+        return found
+
+    def _mark(self) -> Path | None:
+        """A file that stands in the cache once the function does."""
+        stats = getattr(self.dispatcher(), "stats", None)
+        return None if stats is None or not stats.cache_path else Path(stats.cache_path) / self._name
+
+
+def compiled_whole(
+    function: Callable[P, R],
+    modules: Iterable[ModuleType],
+    texts: Iterable[Path],
+    replaced: Mapping[Callable[..., Any], Callable[..., Any]],
+) -> Whole[P, R]:
+    """A function compiled with all functions of some modules that it calls; runs as it is without numba.
 
     Args:
-        search: the function.
-        parts: the modules. Their loops are compiled as they are, their plain functions on demand.
+        function: what to compile.
+        modules: their plain functions are compiled on demand, their loops are compiled anyway.
+        texts: the files on which the outcome rests.
         replaced: functions of the modules that have another text where they are compiled.
     """
-    if _numba() is None:
-        return search
-    from numba.extending import overload, register_jitable
+    if _numba() is not None:
+        from numba.extending import overload, register_jitable
 
-    for function, text in replaced.items():
-        overload(function, strict=False)(lambda *_, text=text: text)
-    for part in parts:
-        for function in vars(part).values():
-            own = isinstance(function, FunctionType) and function.__module__ == part.__name__
-            if own and function not in replaced:
-                register_jitable(function)
-    digest = sha256()
-    for part in (*parts, sys.modules[search.__module__], sys.modules[__name__]):
-        digest.update(Path(str(part.__file__)).read_bytes())
-    key = digest.hexdigest()
-    register_jitable(search)
-
-    def entry(*arguments: Any) -> Any:
-        key  # noqa: B018 - closed over, see above
-        return search(*arguments)
-
-    return Loop(entry)
+        for plain, text in replaced.items():
+            overload(plain, strict=False)(lambda *_, text=text: text)
+        for module in modules:
+            for plain in vars(module).values():
+                own = isinstance(plain, FunctionType) and plain.__module__ == module.__name__
+                if own and plain not in replaced:
+                    register_jitable(plain)
+    return Whole(function, texts)
 
 
 class _State:
@@ -131,10 +165,7 @@ def _numba() -> Any:
             import numba
             from numba.extending import typeof_impl
 
-            def typeof_loop(loop: Loop[..., Any], context: Any) -> Any:
-                return typeof_impl(loop.dispatcher() if loop._mode is not _State.mode else loop._run, context)
-
-            typeof_impl.register(Loop)(typeof_loop)
+            typeof_impl.register(Loop)(lambda loop, context: typeof_impl(loop.dispatcher(), context))
             _State.numba = numba
         except Exception as error:
             _State.mode = Mode.UNCACHED
