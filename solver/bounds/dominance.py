@@ -24,13 +24,17 @@ from ..physics import loops
 from ..physics.instance import Instance
 from ..physics.jit import compiled
 from ..problem import FloatArray, IntArray
-from .goal import STE, Goal, expired, offer, target
+from .goal import STE, Goal, expired, offer, remaining_s, target
 
 NARROWINGS: Final = 3
 """Rounds of leaving out counts; each uses the slopes of those left by the one before."""
 
 MOST_STATES: Final = 100_000
 """Partial vectors kept at once; a search that needs more gives up."""
+
+PAIRS_PER_S: Final = 1e7
+"""Partial vectors times counts that are weighed up in a second, about: a search that needs more than is left
+gives up."""
 
 NEGLIGIBLE: Final = 1e-12
 """Share of the bandwidth, all clients together, by which needs may be understated to have fewer counts."""
@@ -63,8 +67,9 @@ def exclude(goal: Goal, low_s: float, high_s: float) -> tuple[bool, int]:
     contact_s, tried = high_s, 0
     while not expired(goal.monitor):
         before = goal.best[STE]
+        most_pairs = PAIRS_PER_S * remaining_s(goal.monitor)
         complete, vectors = contenders(
-            instance, low_s, high_s, target(goal), HIDDEN * goal.gap, contact_s, allowed
+            instance, low_s, high_s, target(goal), HIDDEN * goal.gap, contact_s, allowed, most_pairs
         )
         if not complete:
             break
@@ -89,6 +94,7 @@ def contenders(
     hidden: float,
     contact_s: float,
     allowed: BooleanArray,
+    most_pairs: float = math.inf,
 ) -> tuple[bool, IntArray]:
     """Token vectors that may beat a target with a round time in [low_s, high_s].
 
@@ -100,6 +106,7 @@ def contenders(
         hidden: share of T a that dominance may hide, all clients together; less than the gap.
         contact_s: c, where the tangents of the needs touch, s. At b, N is the true need there.
         allowed: (M, N + 1) counts that may be part of such a vector; narrowed in place.
+        most_pairs: partial vectors times counts after which the search gives up.
 
     Returns:
         (whether the search was complete, (L, M) vectors). Complete and empty: no allocation with a round time
@@ -125,6 +132,7 @@ def contenders(
         hidden,
         instance.bandwidth_hz,
         instance.unit,
+        most_pairs,
     )
 
 
@@ -141,6 +149,7 @@ def undominated(
     hidden: float,
     bandwidth_hz: float,
     unit: float,
+    most_pairs: float = math.inf,
 ) -> tuple[bool, IntArray]:
     """`contenders`, given (M, N + 1) tangents and attention, for one interval."""
     clients, counts = level.shape
@@ -233,6 +242,7 @@ def undominated(
     limit = bandwidth_hz * (1.0 + unit) - min(-fastest * after_s, -slowest * after_s)
     f, n, lost = np.full(1, attention), np.full(1, need), np.zeros(1)
     parents, chosen = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)]
+    pairs = 0
     for place in range(len(order)):
         m = order[place]
         best = highest_worth(level, retained, allowed, m, scale, price)
@@ -242,6 +252,9 @@ def undominated(
                 lowest, highest = min(lowest, retained[m, k]), max(highest, retained[m, k])
         lowest, highest = lowest + f.min(), highest + f.max()
         size = f.shape[0] * left[m]
+        pairs += size
+        if pairs > most_pairs:
+            return False, nobody
         # Many vectors: of those with attention in one range of length delta the one of least need stays.
         ranged = delta > 0.0 and (highest - lowest) / delta < size
         if ranged:

@@ -61,6 +61,16 @@ def used_up(steps: IntArray) -> bool:
     return bool(steps[0] < 0)
 
 
+def remaining_s(monitor: Monitor | IntArray) -> float:
+    """Time left, s; inf without a clock."""
+    return monitor.request.remaining_s() if isinstance(monitor, Monitor) else math.inf
+
+
+def no_end(steps: IntArray) -> float:
+    """`remaining_s` where it is compiled."""
+    return math.inf
+
+
 def record(monitor: Monitor | IntArray, ste: float, bound: float) -> None:
     """A line of the trace, if one is kept."""
     if isinstance(monitor, Monitor):

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from ..bounds.goal import STE, expired, goal_of, keep_nothing, record, used_up
+from ..bounds.goal import STE, expired, goal_of, keep_nothing, no_end, record, remaining_s, used_up
 from ..bounds.interval_search import proved_bound
 from ..physics.instance import Instance
 from ..physics.jit import Whole, compiled_whole
@@ -71,5 +71,5 @@ def whole_search() -> Whole[[Instance, float, int, IntArray], Found]:
         search_from,
         modules=[module for name, module in list(sys.modules.items()) if name.startswith(storeys)],
         texts=[*texts, solver / "gap_budget.py", solver / "tolerances.py"],
-        replaced={expired: used_up, record: keep_nothing},
+        replaced={expired: used_up, remaining_s: no_end, record: keep_nothing},
     )

@@ -125,3 +125,16 @@ def test_time_that_is_up_excludes_nothing() -> None:
     goal.best[STE] = 1e9
     least_s = Demand(problem).least_round_s(problem.min_tokens)
     assert exclude(goal, least_s, 2 * least_s) == (False, 0)
+
+
+def test_a_search_that_needs_more_time_than_is_left_claims_nothing() -> None:
+    """It gives up; it never calls an interval empty that it has not searched."""
+    problem = Problem(np.full(8, 1e-11), np.full((8, 20), 1.0), 1e5, 1e6, 0.2, 1.0)
+    instance, fewest = instance_of(problem), problem.min_tokens
+    allowed = np.arange(problem.tokens + 1) >= fewest[:, None]
+    low_s = Demand(problem).least_round_s(fewest)
+    search = (instance, low_s, 2.0 * low_s, 1e-9, 0.0, 2.0 * low_s)
+    assert contenders(*search, allowed.copy(), most_pairs=10.0)[0] is False
+    complete, found = contenders(*search, allowed.copy())
+    assert complete
+    assert len(found)
