@@ -27,6 +27,7 @@ from .evaluation import Evaluation, evaluate
 from .method import Answer, Request
 from .problem import Problem
 from .registry import SolverInfo, register, solvers
+from .repair import repair
 from .result import Diagnosis, Quality, Result, Stop, TracePoint
 from .solve import solve
 
@@ -70,6 +71,7 @@ __all__ = [
     "precompile",
     "rayleigh_margin_db",
     "register",
+    "repair",
     "solve",
     "solve_many",
     "solvers",

@@ -127,7 +127,7 @@ class FileFormatError(StsfloraError, ValueError):
 
 
 class InfeasibleError(StsfloraError):
-    """Raised by `solve(..., throw=True)` when the instance has no feasible point.
+    """Raised by `solve(..., throw=True)` when the instance has no feasible point, and by `repair`.
 
     Examples:
         >>> from stsflora.benchmarks.families import family
