@@ -34,6 +34,7 @@ from .solve import solve
 from . import methods as methods  # isort: skip - each import there registers a solver
 
 from .solve_many import precompile, solve_many  # isort: skip - needs them
+from .solve_stacked import Stacked, solve_stacked  # isort: skip
 
 __all__ = [
     "Allocation",
@@ -60,6 +61,7 @@ __all__ = [
     "Snr",
     "SolverFailedError",
     "SolverInfo",
+    "Stacked",
     "Stop",
     "StsfloraError",
     "TracePoint",
@@ -74,5 +76,6 @@ __all__ = [
     "repair",
     "solve",
     "solve_many",
+    "solve_stacked",
     "solvers",
 ]
