@@ -33,6 +33,14 @@ class Stacked(NamedTuple):
         round_s: (C,) round time, s; inf where there is no allocation.
         stop: (C,) `Stop` of each, as text.
         quality: (C,) `Quality` of each, as text.
+
+    Examples:
+        >>> from stsflora.solver import solve_stacked
+        >>> limits = {"bandwidth_hz": [1e6, 2e6], "max_power_w": 0.2, "max_energy_j": 1.0}
+        >>> cells = {"gain": 1e-9, "importance": [[[1.0]], [[1.0]]], "bits_per_token": 1e5, **limits}
+        >>> found = solve_stacked(cells)
+        >>> found.tokens.tolist(), found.quality.tolist()
+        ([[1], [1]], ['optimal', 'optimal'])
     """
 
     tokens: IntArray
