@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -98,7 +99,7 @@ class Whole(Loop[P, R]):
             return function(*arguments)  # type: ignore[call-arg]
 
         super().__init__(entry)  # type: ignore[arg-type]
-        self._name = f"{function.__name__}-{key[:16]}.compiled"
+        self._title = f"{function.__name__}-{key[:16]}"
         self._known: bool | None = None
 
     def is_ready(self) -> bool:
@@ -119,9 +120,19 @@ class Whole(Loop[P, R]):
         return found
 
     def _mark(self) -> Path | None:
-        """A file that stands in the cache once the function does."""
+        """A file that stands in the cache once the function does; None without a cache.
+
+        Its name says for which numba, Python and processor, since machines may share a folder.
+        """
         stats = getattr(self.dispatcher(), "stats", None)
-        return None if stats is None or not stats.cache_path else Path(stats.cache_path) / self._name
+        if stats is None or not stats.cache_path:
+            return None
+        from llvmlite import binding
+
+        machine = binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()
+        made_for = (_numba().__version__, sys.implementation.cache_tag, *machine)
+        tag = sha256("\n".join(made_for).encode()).hexdigest()[:16]
+        return Path(stats.cache_path) / f"{self._title}-{tag}.compiled"
 
 
 def compiled_whole(

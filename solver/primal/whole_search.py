@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -17,6 +18,9 @@ from .optimum import search_optimum
 
 FOLDERS: Final = ("physics", "bounds", "primal")
 """Storeys of which functions are compiled."""
+
+CONSTANTS: Final = ("gap_budget", "tolerances")
+"""Files of which only numbers are."""
 
 
 class Found(NamedTuple):
@@ -64,12 +68,13 @@ def search_from(given: Instance, gap: float, max_nodes: int, steps: IntArray) ->
 def whole_search() -> Whole[[Instance, float, int, IntArray], Found]:
     """`search_from`, compiled on its first call; one per process."""
     solver = Path(__file__).parents[1]
-    texts = [path for folder in FOLDERS for path in sorted((solver / folder).glob("*.py"))]
+    folders = [sorted((solver / folder).glob("*.py")) for folder in FOLDERS]
+    constants = [path for path in sorted(solver.glob("*.py")) if path.stem in CONSTANTS]
     package = str(__package__).rpartition(".")[0]
     storeys = tuple(f"{package}.{folder}." for folder in FOLDERS)
     return compiled_whole(
         search_from,
         modules=[module for name, module in list(sys.modules.items()) if name.startswith(storeys)],
-        texts=[*texts, solver / "gap_budget.py", solver / "tolerances.py"],
+        texts=[*chain.from_iterable(folders), *constants],
         replaced={expired: used_up, remaining_s: no_end, record: keep_nothing},
     )

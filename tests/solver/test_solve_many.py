@@ -96,5 +96,5 @@ def test_a_search_compiled_from_other_texts_is_not_taken(tmp_path: Path) -> None
     names = []
     for content in ("a", "b", "a"):
         text.write_text(content)
-        names.append(jit.Whole(abs, [text])._name)
+        names.append(jit.Whole(abs, [text])._title)
     assert names[0] == names[2] != names[1]
