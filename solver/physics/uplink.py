@@ -1,4 +1,4 @@
-"""Uplink formulas: payload, Shannon rate, upload time, energy, retained attention. Pure functions."""
+"""Uplink formulas: payload, Shannon rate, upload time, retained attention. Pure functions."""
 
 from __future__ import annotations
 
@@ -37,13 +37,6 @@ def uplink_s(bits: ArrayLike, rate: ArrayLike) -> FloatArray:
     bits, rate = np.asarray(bits, dtype=np.float64), np.asarray(rate, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return np.where(rate > 0, bits / rate, np.inf)
-
-
-def energy_j(power_w: ArrayLike, seconds: ArrayLike) -> FloatArray:
-    """Upload energy p T in J; inf where the upload never ends."""
-    power, seconds = np.asarray(power_w, dtype=np.float64), np.asarray(seconds, dtype=np.float64)
-    with np.errstate(invalid="ignore"):
-        return np.where(np.isfinite(seconds), power * seconds, np.inf)
 
 
 def retained(importance: ArrayLike, tokens: ArrayLike) -> FloatArray:

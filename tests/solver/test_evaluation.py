@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import numpy as np
 import pytest
-from helpers.instances import random_problem, score, small_problem
+from helpers.instances import random_problem, score, small_problem, with_payload_table
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stsflora.solver import Allocation, AllocationError, evaluate
+from stsflora.solver import Allocation, AllocationError, Problem, evaluate, evaluation
 from stsflora.solver.tolerances import FEASIBILITY
 
 NAMES = {"bandwidth", "power", "energy", "deadline", "min_tokens", "max_tokens", "rate"}
@@ -119,6 +121,64 @@ def test_overhead_counts_in_the_round_but_not_in_the_deadline() -> None:
     late = evaluate(small_problem(overhead_s=[0.0, 10.0, 0.0], deadline_s=free.uplink_s.max()), point())
     assert late.round_s == 10.0 + free.uplink_s[1]
     assert late.feasible
+
+
+def test_a_bandwidth_near_the_least_float_buys_no_endless_rate() -> None:
+    """p h / (N0 W) leaves the floats there, W log2(1 + p h / (N0 W)) does not."""
+    least = evaluate(small_problem(), point(bandwidth_hz=[5e-324, 3e5, 5e5]))
+    assert least.uplink_s[0] > 1e300
+    small = evaluate(small_problem(), point(bandwidth_hz=[1e-300, 3e5, 5e5]))
+    rate = 1e-300 * (math.log2(0.2 * 1e-9 / small_problem().noise_w_per_hz) + 300 * math.log2(10.0))
+    assert small.uplink_s[0] == pytest.approx(4e5 / rate, rel=1e-12)
+
+
+def test_without_bits_there_is_no_time_and_no_efficiency() -> None:
+    table = np.arange(5.0) * np.ones((3, 1))
+    silent = evaluate(small_problem(payload_bits=table), point(tokens=[0, 0, 0]))
+    assert silent.round_s == 0.0
+    assert math.isnan(silent.ste)
+    assert silent.violations["min_tokens"] == 1.0
+
+
+def test_tokens_beyond_the_last_take_bits_but_retain_nothing() -> None:
+    for problem in (small_problem(), small_problem(payload_bits=np.arange(1.0, 6.0) * np.ones((3, 1)))):
+        last, beyond = evaluate(problem, point(tokens=[4, 2, 2])), evaluate(problem, point(tokens=[6, 2, 2]))
+        assert beyond.retained.tolist() == last.retained.tolist()
+        assert (beyond.uplink_s[0] > last.uplink_s[0]) == (problem.payload_bits is None)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_plain_python_gives_the_same_and_no_warning(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    problem = random_problem(rng)
+    if rng.random() < 0.5:
+        problem = with_payload_table(problem, rng)
+    allocation = Allocation(
+        rng.integers(0, problem.tokens + 2, problem.clients),
+        10.0 ** rng.uniform(-320, 300, problem.clients) * (rng.random(problem.clients) < 0.9),
+        10.0 ** rng.uniform(-320, 300, problem.clients) * (rng.random(problem.clients) < 0.9),
+    )
+    fast = evaluate(problem, allocation)
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        patch.setattr(evaluation, "_scored", evaluation._scored.function)
+        plain = evaluate(problem, allocation)
+    assert plain.violations == pytest.approx(fast.violations, rel=1e-13, abs=1e-13)
+    assert {type(value) for value in (*plain.violations.values(), plain.ste, plain.round_s)} == {float}
+    assert plain.ste == pytest.approx(fast.ste, rel=1e-13, nan_ok=True)
+    for name in ("uplink_s", "energy_j", "retained"):
+        np.testing.assert_allclose(getattr(plain, name), getattr(fast, name), rtol=1e-13)
+
+
+def test_sums_over_many_clients_are_accurate_to_a_few_units() -> None:
+    clients, rng = 200_000, np.random.default_rng(3)
+    worth = 10 ** rng.uniform(-6, 0, clients)
+    problem = Problem(np.full(clients, 1e-9), worth[:, None], 1e5, 1e6, 0.2, 1.0)
+    bandwidth = 10 ** rng.uniform(-3, 3, clients)
+    found = evaluate(problem, Allocation(np.ones(clients), bandwidth, np.full(clients, 0.2)))
+    exact = math.fsum(bandwidth.tolist()) / problem.bandwidth_hz - 1.0
+    assert found.violations["bandwidth"] == pytest.approx(exact, rel=1e-15, abs=4e-16)
+    assert found.ste * found.round_s == pytest.approx(math.fsum(worth.tolist()), rel=1e-15)
 
 
 def test_refuses_another_problems_allocation() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from stsflora.solver.physics.bandwidth import bandwidth_hz_for_rate, least_area, power_w_for_energy
 from stsflora.solver.physics.loops import NEAR_LIMIT
-from stsflora.solver.physics.uplink import energy_j, rate_bps, uplink_s
+from stsflora.solver.physics.uplink import rate_bps, uplink_s
 
 RHO = np.unique(
     np.concatenate(
@@ -117,7 +117,7 @@ def test_power_spends_the_energy_over_twelve_orders_of_gain() -> None:
     for share in (1e-12, 1e-3, 0.5, 0.99):
         energy = bits * noise * np.log(2.0) / gain / share  # over the least of P6
         power = power_w_for_energy(bits, bandwidth, gain, energy, noise)
-        spent = energy_j(power, uplink_s(bits, rate_bps(bandwidth, power, gain, noise)))
+        spent = power * uplink_s(bits, rate_bps(bandwidth, power, gain, noise))
         np.testing.assert_allclose(spent, energy, rtol=1e-12)
 
 

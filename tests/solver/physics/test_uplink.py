@@ -6,7 +6,7 @@ import mpmath  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 
-from stsflora.solver.physics.uplink import energy_j, payload_bits, rate_bps, retained, uplink_s
+from stsflora.solver.physics.uplink import payload_bits, rate_bps, retained, uplink_s
 
 
 def test_payload_of_the_paper() -> None:
@@ -29,12 +29,10 @@ def test_rate_is_shannons(snr: float, bandwidth: float) -> None:
 def test_nothing_is_sent_without_bandwidth_or_power() -> None:
     np.testing.assert_array_equal(rate_bps([0.0, 1.0, 0.0], [1.0, 0.0, 0.0], 1.0, 1.0), [0.0, 0.0, 0.0])
     assert uplink_s(1.0, 0.0) == np.inf
-    assert energy_j(0.0, np.inf) == np.inf
 
 
-def test_time_and_energy() -> None:
+def test_time_is_payload_over_rate() -> None:
     assert uplink_s(6.0, 2.0) == 3.0
-    assert energy_j(0.5, 3.0) == 1.5
 
 
 def test_p1_slow_is_cheap() -> None:
