@@ -76,7 +76,7 @@ STAGES: Final = (
         *(f"physics/test_{name}" for name in ("payload", "demand", "upper_bounds", "loops")),
         *(f"bounds/test_{name}" for name in ("bound_tightening", "clearing_price", "interval_search")),
         *("bounds/test_price_cover", "bounds/test_dominance", "test_feasibility"),
-        *("physics/test_rounding", "physics/test_payload_table"),
+        *("physics/test_rounding", "physics/test_payload_table", "primal/test_delivery"),
     ),
     ("test_tolerance", "test_cliffs", "methods/test_exact"),
 )
