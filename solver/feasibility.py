@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .physics.demand import Demand
+from .physics.instance import NO_TABLE
+from .physics.jit import compiled
 from .physics.loops import LONGEST_S, fits_eventually
 from .physics.payload import payload_of
-from .problem import FloatArray, Problem
+from .problem import FloatArray, IntArray, Problem
 from .result import Diagnosis
 from .tolerances import PERMITTED_SHARE
 
@@ -43,11 +47,19 @@ def diagnose(problem: Problem) -> Diagnosis | None:
     Cost: O(M log M) when infeasible, one evaluation of the rate where equal bandwidths prove that all is
     well, one of the closed form otherwise.
     """
-    nats = payload_of(problem).nats(problem.min_tokens)
-    noise_over_gain = problem.noise_w_per_hz / problem.gain
-    until_deadline = problem.max_power_w * problem.deadline_s
-    energy = np.minimum(until_deadline, problem.max_energy_j)
-    if _equal_shares_suffice(problem, nats, energy / noise_over_gain):
+    if _equal_shares_suffice(
+        problem.gain,
+        problem.bits_per_token,
+        NO_TABLE if problem.payload_bits is None else problem.payload_bits,
+        float(problem.extra_tokens),
+        problem.noise_w_per_hz,
+        problem.max_power_w,
+        problem.max_energy_j,
+        problem.deadline_s,
+        problem.min_tokens,
+        problem.bandwidth_hz / problem.clients,
+        LONGEST_S,
+    ):
         return None
     permitted = problem.with_raised_limits(PERMITTED_SHARE)
     demand = Demand(permitted)
@@ -57,7 +69,10 @@ def diagnose(problem: Problem) -> Diagnosis | None:
     need = demand.area(problem.min_tokens, slot_s)[0] / slot_s
     alone = np.isinf(need)
     budget = permitted.bandwidth_hz
-    needed = nats * noise_over_gain
+    noise_over_gain = problem.noise_w_per_hz / problem.gain
+    needed = payload_of(problem).nats(problem.min_tokens) * noise_over_gain
+    until_deadline = problem.max_power_w * problem.deadline_s
+    energy = np.minimum(until_deadline, problem.max_energy_j)
     order = np.argsort(need, kind="stable")
     # Sums in another order may differ by rounding: somebody is left out all the same.
     fits = order[np.cumsum(need[order]) <= budget][: problem.clients - 1]
@@ -84,7 +99,34 @@ def diagnose(problem: Problem) -> Diagnosis | None:
     )
 
 
-def _equal_shares_suffice(problem: Problem, nats: FloatArray, energy_over_noise: FloatArray) -> bool:
-    """Whether every payload arrives by its deadline, with room to spare, on the bandwidth W / M."""
-    area = np.minimum(problem.deadline_s, LONGEST_S) * (problem.bandwidth_hz / problem.clients)
-    return bool((area * np.log1p(energy_over_noise / area) > nats * (1 + 1e-9)).all())
+@compiled
+def _equal_shares_suffice(
+    gain: FloatArray,
+    bits_per_token: FloatArray,
+    payload_bits: FloatArray,
+    extra_tokens: float,
+    noise_w_per_hz: float,
+    max_power_w: FloatArray,
+    max_energy_j: FloatArray,
+    deadline_s: FloatArray,
+    min_tokens: IntArray,
+    share_hz: float,
+    longest_s: float,
+) -> bool:
+    """Whether every payload arrives by its deadline, with room to spare, on the same bandwidth for all.
+
+    Args: those of `Problem`, the bandwidth, and what stands for no deadline (a constant of another file would
+    be kept in the cache when it changes); `payload_bits` is (0, 0) for none.
+    """
+    for m in range(gain.shape[0]):
+        if payload_bits.shape[0] > 0:
+            bits = float(payload_bits[m, min_tokens[m]])
+        else:
+            bits = float(bits_per_token[m]) * (int(min_tokens[m]) + extra_tokens)
+        slot_s = float(deadline_s[m])
+        joules = min(float(max_power_w[m]) * slot_s, float(max_energy_j[m]))
+        area = min(slot_s, longest_s) * share_hz
+        nats = area * math.log1p(joules * float(gain[m]) / noise_w_per_hz / area)
+        if not nats > bits * math.log(2.0) * (1.0 + 1e-9):
+            return False
+    return True

@@ -1,7 +1,7 @@
 """Speed of `exact`, alone, beside another commit and beside other solvers.
 
-All three tables, or some of them (`--part solve,many,peers`). On one thread: where other work runs beside it,
-the linear algebra of SLSQP takes several times as long on two.
+All four tables, or some of them (`--part solve,many,million,peers`). On one thread: where other work runs
+beside it, the linear algebra of SLSQP takes several times as long on two.
 
     OMP_NUM_THREADS=1 python -m stsflora.benchmarks.studies.speed
 
@@ -36,7 +36,7 @@ from .timing import Timed, fastest, numbers, table_lines
 GAP: Final = 1e-4
 """What has to be proved."""
 
-PARTS: Final = ("solve", "many", "peers")
+PARTS: Final = ("solve", "many", "million", "peers")
 
 HERE: Final = Path(__file__).parents[2]
 """The checkout, or its installation: `solver` lies in it."""
@@ -45,8 +45,13 @@ FAMILIES: Final = "paper,round_time,deadline_tight,flat"
 MANY_FAMILIES: Final = ("paper", "round_time")
 MANY_CLIENTS: Final = 20
 
+MILLION: Final = 1_000_000
+MILLION_TOKENS: Final = 49
+COMPILING_CLIENTS: Final = 1000
+"""Solved before a million, so that the code is there."""
+
 Ask = Callable[..., Timed]
-"""Solves the instances of some files: `ask(paths, clock="perf_counter", many=False)`."""
+"""Solves the instances of some files: `ask(paths, clock="perf_counter", many=False, arrays=False)`."""
 
 
 @contextmanager
@@ -83,11 +88,12 @@ def _ask(
     paths: Sequence[Path],
     clock: str = "perf_counter",
     many: bool = False,
+    arrays: bool = False,
 ) -> Timed:
     """One request to a worker."""
     if process.stdin is None or process.stdout is None:
         raise TypeError("a worker has pipes")
-    request = {"paths": list(map(str, paths)), "clock": clock, "many": many, "gap": GAP}
+    request = {"paths": list(map(str, paths)), "clock": clock, "many": many, "arrays": arrays, "gap": GAP}
     try:
         process.stdin.write(json.dumps(request) + "\n")
         process.stdin.flush()
@@ -137,6 +143,32 @@ def many_lines(
         yield name, str(clients), solved, f"{many_us:,.0f}", f"{loop_us:,.0f}", *rates
 
 
+def million_lines(checkouts: Sequence[Path], clients: int, repeats: int) -> Iterator[tuple[str, ...]]:
+    """Wall time of `Problem` and `solve` for one cell of very many clients, and memory beyond its arrays.
+
+    Every turn has an interpreter of its own, whose memory nobody else has grown.
+    """
+    sizes = min(clients, COMPILING_CLIENTS), clients
+    cells = (family("paper", size, 0, tokens=MILLION_TOKENS) for size in sizes)
+    with _saved(cells) as paths:
+        ways = [partial(_alone, checkout, paths) for checkout in checkouts]
+        ours, *others = fastest(ways, repeats)
+    line = [f"{clients:,} x {MILLION_TOKENS}", f"{ours.solved} of 1", f"{ours.seconds:.2f}", _gib(ours)]
+    for theirs in others:
+        ratio, difference = theirs.seconds / ours.seconds, _difference(ours, theirs)
+        line += [f"{theirs.seconds:.2f}", _gib(theirs), f"{ratio:.1f}", f"{difference:.1e}"]
+    yield tuple(line)
+
+
+def _alone(checkout: Path, paths: Sequence[Path]) -> Timed:
+    with solver_of(checkout) as ask:
+        return ask(paths, arrays=True)
+
+
+def _gib(timed: Timed) -> str:
+    return f"{timed.peak_bytes / 2**30:.3f}"
+
+
 @contextmanager
 def _saved(problems: Iterable[Problem]) -> Iterator[list[Path]]:
     """Files of instances, so that all solvers read the same bytes."""
@@ -165,14 +197,16 @@ def main(
     seeds: Annotated[int, typer.Option(help="Instances per line.", min=1)] = 20,
     repeats: Annotated[int, typer.Option(help="Turns on each instance; the best counts.", min=1)] = 3,
     cells: Annotated[int, typer.Option(help="Instances of `solve_many`.", min=1)] = 200,
+    crowd: Annotated[int, typer.Option(help="Clients of `million`.", min=1)] = MILLION,
 ) -> None:
-    """Time `exact` to a proved gap of 1e-4: `solve`, `solve_many`, and beside other solvers.
+    """Time `exact` to a proved gap of 1e-4: `solve`, `solve_many`, a million clients, other solvers.
 
     Medians over the instances of the best turn. `--other` is measured in turn with this checkout.
     """
     parts = choices("speed", "part", part.split(","), PARTS)
+    checkouts = [HERE] if other is None else [HERE, other]
     with ExitStack() as stack:
-        solvers = [stack.enter_context(solver_of(folder)) for folder in (HERE, other) if folder is not None]
+        solvers = [stack.enter_context(solver_of(folder)) for folder in checkouts]
         whose = "other " if other is not None else ""
         beside = ("other ms", "other / this", "STE differs by") if other is not None else ()
         tables = {
@@ -186,6 +220,17 @@ def main(
                     *("`solve_many` per CPU s", "ratio", "STE differs by"),
                 ),
                 many_lines(solvers[0], solvers[-1], MANY_FAMILIES, MANY_CLIENTS, cells, repeats),
+            ),
+            "million": (
+                (
+                    *("clients x tokens", "proved", "s", "GiB beyond the arrays"),
+                    *(
+                        ("other s", "other GiB", "other / this", "STE differs by")
+                        if other is not None
+                        else ()
+                    ),
+                ),
+                million_lines(checkouts, crowd, repeats),
             ),
             "peers": (PEER_COLUMNS, peer_lines((5, 20), seeds, repeats)),
         }

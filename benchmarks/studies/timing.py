@@ -15,11 +15,19 @@ Way = Callable[[Problem, Result | None], Result]
 
 
 class Timed(NamedTuple):
-    """Seconds that one or more instances took together, their STE, and how many of them count as solved."""
+    """What solving one or more instances took.
+
+    Attributes:
+        seconds: all together, s.
+        stes: of each, 1/s.
+        solved: how many count as solved.
+        peak_bytes: memory beyond the instances at the peak; 0 where it was not measured.
+    """
 
     seconds: float
     stes: Sequence[float]
     solved: int
+    peak_bytes: int = 0
 
 
 def fastest(ways: Sequence[Callable[[], Timed]], repeats: int) -> list[Timed]:

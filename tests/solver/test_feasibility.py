@@ -90,7 +90,11 @@ def test_the_energy_limit_is_strict_at_the_tolerance() -> None:
     """Client m can never deliver S bits on E joules iff S N0 ln2 / h >= E; E counts with its tolerance."""
     problem = small_problem()
     least_j = 3e5 * problem.noise_w_per_hz * np.log(2.0) / problem.gain
-    for missing, fits in ((2e-9, False), (1.01e-9, False), (0.99e-9, True), (5e-10, True), (0.0, True)):
+    just_beyond = PERMITTED_SHARE + 1e-13
+    for missing, fits in (
+        *((2e-9, False), (1.01e-9, False), (just_beyond, False)),
+        *((0.99e-9, True), (5e-10, True), (0.0, True)),
+    ):
         diagnosis = diagnose(replace(problem, max_energy_j=least_j * (1 - missing)))
         assert (diagnosis is None) is fits
     result = solve(replace(problem, max_energy_j=least_j * (1 - 5e-10)))
@@ -138,6 +142,41 @@ def test_bandwidth_is_named_as_a_joint_limit() -> None:
     assert diagnosis.available == (1e6,)
     assert str(diagnosis).startswith("bandwidth within the deadlines: all clients together need ")
     assert "1e+06 Hz available (clients concerned: 2; 2 clients fit)" in str(diagnosis)
+
+
+def test_where_energy_and_deadline_are_the_same_limit_it_is_energy() -> None:
+    """As many joules as full power spends until the deadline: a longer deadline alone would not help."""
+    least_j = 3e5 * small_problem().noise_w_per_hz * np.log(2.0) / 2e-11
+    short_s = 0.5 * least_j / 0.2
+    diagnosis = diagnose(small_problem(deadline_s=[np.inf, np.inf, short_s], max_energy_j=0.2 * short_s))
+    assert diagnosis is not None
+    assert (diagnosis.limit, diagnosis.clients) == ("energy", (2,))
+
+
+def test_gains_below_the_noise_density_are_not_taken_for_good_ones() -> None:
+    """Equal shares of the band are tried on the energy over the noise, not times it."""
+    diagnosis = diagnose(small_problem(gain=1e-22, max_power_w=1e6, max_energy_j=1e6))
+    assert diagnosis is not None
+    assert (diagnosis.limit, diagnosis.clients) == ("energy", (0, 1, 2))
+
+
+def test_a_client_that_needs_all_of_the_band_fits() -> None:
+    """The band, raised by what is permitted, is the first client's need to the last bit."""
+    gains = np.geomspace(1e-9, 2e-9, 40)
+    weak = 1e-16  # the second one fits with no band
+    for gain in gains:
+        problem = small_problem(gain=[gain, weak, weak], deadline_s=1.0)
+        need = Demand(problem.with_raised_limits(PERMITTED_SHARE)).area(
+            problem.min_tokens, np.full(3, 1.0 + PERMITTED_SHARE)
+        )[0][0] / (1.0 + PERMITTED_SHARE)
+        tight = replace(problem, bandwidth_hz=float(need) / (1.0 + PERMITTED_SHARE))
+        if tight.with_raised_limits(PERMITTED_SHARE).bandwidth_hz != need:
+            continue
+        diagnosis = diagnose(tight)
+        assert diagnosis is not None
+        assert diagnosis.clients_that_fit == (0,)
+        return
+    pytest.fail("no band is the need to the last bit")
 
 
 def test_many_clients_are_cut_in_the_text() -> None:

@@ -790,6 +790,9 @@ def test_the_numbers_of_an_instance_are_those_of_the_proofs() -> None:
     raised = loops.with_raised_limits(equal, 0.5)
     assert raised.concave_until_s == pytest.approx(0.2 + 4.5, rel=1e-15)
     assert loops.with_raised_limits(instance, 0.5).concave_until_s == -math.inf
+    table = instance_of(replace(apart, payload_bits=np.tile(np.arange(8.0), (3, 1))))
+    assert not instance.payload_nats.flags.writeable
+    assert not table.payload_nats.flags.writeable
 
 
 @pytest.mark.parametrize("field", ["bandwidth_hz", "max_power_w", "max_energy_j", "deadline_s"])

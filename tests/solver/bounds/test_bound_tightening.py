@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 from helpers.instances import brute_force, feasible_problems
@@ -44,3 +45,12 @@ def test_tokens_that_no_deadline_allows_are_dropped() -> None:
 def test_where_nothing_binds_the_problem_is_the_same() -> None:
     problem = family("paper", 3, 0, tokens=6, deadline_s=np.inf, max_energy_j=np.inf)
     assert tighten(Demand(problem), 1e-6).problem is problem
+
+
+def test_a_count_that_needs_all_of_the_band_stays() -> None:
+    """Past the deadline the need of two tokens is the band to the last bit."""
+    problem = Problem([1e-9], [[3.0, 2.0, 1.0]], 1e5, 1e6, 0.2, np.inf, 1.0)
+    need_hz = float(Demand(problem).bandwidth_hz(np.array([2]), 5.0)[0])
+    demand = Demand(replace(problem, bandwidth_hz=need_hz))
+    assert demand.bandwidth_hz(np.array([2]), 5.0)[0] == need_hz
+    assert tighten(demand, 1.0).most.tolist() == [2]

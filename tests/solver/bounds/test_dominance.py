@@ -7,15 +7,17 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from helpers.instances import feasible_problem, feasible_table_problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stsflora.solver import Problem, Request
+from stsflora.solver.bounds import dominance
 from stsflora.solver.bounds.dominance import MOST_VECTORS, contenders, exclude
 from stsflora.solver.bounds.goal import ROUND_S, STE, new_goal, target
 from stsflora.solver.physics.demand import Demand
-from stsflora.solver.physics.instance import instance_of
+from stsflora.solver.physics.instance import Instance, instance_of
 from stsflora.solver.tolerances import BOUND_SHARE, FEASIBILITY
 
 Scored = list[tuple[float, float, np.ndarray]]
@@ -138,3 +140,44 @@ def test_a_search_that_needs_more_time_than_is_left_claims_nothing() -> None:
     complete, found = contenders(*search, allowed.copy())
     assert complete
     assert len(found)
+
+
+def test_excluding_asks_at_the_end_and_in_the_middle_of_all_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing better turns up: no counts below the fewest, and at most half of the gap hidden."""
+    problem = replace(feasible_problem(np.random.default_rng(5), 3, 7), min_tokens=[1, 2, 3])
+    goal = new_goal(problem, Request(gap=1e-2))
+    goal.best[STE] = 1e300
+    asked: list[tuple[float, ...]] = []
+
+    def always_the_same(
+        instance: Instance,
+        low_s: float,
+        high_s: float,
+        target: float,
+        hidden: float,
+        contact_s: float,
+        allowed: np.ndarray,
+        most_pairs: float,
+    ) -> tuple[bool, np.ndarray]:
+        asked.append((low_s, high_s, target, contact_s))
+        assert instance is goal.relaxed
+        assert most_pairs == math.inf
+        assert 0.0 < hidden <= 0.5 * goal.gap
+        expected = np.arange(problem.tokens + 1) >= problem.min_tokens[:, None]
+        np.testing.assert_array_equal(allowed, expected)
+        return True, problem.min_tokens[None].copy()
+
+    monkeypatch.setattr(dominance, "contenders", always_the_same)
+    assert exclude(goal, 4.0, 9.0) == (False, 2)
+    assert asked == [(4.0, 9.0, target(goal), 9.0), (4.0, 9.0, target(goal), 6.0)]
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_only_a_complete_search_that_finds_nobody_excludes(
+    complete: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody = np.empty((0, 3), np.int64)
+    monkeypatch.setattr(dominance, "contenders", lambda *_: (complete, nobody))
+    goal = new_goal(feasible_problem(np.random.default_rng(5), 3, 7), Request())
+    goal.best[STE] = 1.0
+    assert exclude(goal, 4.0, 9.0) == (complete, 0)

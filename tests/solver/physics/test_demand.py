@@ -136,6 +136,18 @@ def test_utility_is_the_retained_attention() -> None:
     np.testing.assert_array_equal(demand.retained[:, 0], 0.0)
 
 
+def test_what_a_token_takes_is_what_payloads_grow_by() -> None:
+    """Bits of two units: other methods multiply nats per token, this one asks for payloads."""
+    problem = small_problem(bits_per_token=[1e5, 2e5, 3e6], extra_tokens=2)
+    demand = Demand(problem)
+    np.testing.assert_allclose(
+        demand.nats_per_token, [math.log(2.0) * b for b in (1e5, 2e5, 3e6)], rtol=1e-15
+    )
+    np.testing.assert_allclose(
+        demand.nats(np.array([1, 4, 2])), demand.nats_per_token * [3, 6, 4], rtol=1e-15
+    )
+
+
 def test_no_time_is_left_before_the_overhead() -> None:
     problem = small_problem(overhead_s=[0.0, 5.0, 0.0])
     demand = Demand(problem)

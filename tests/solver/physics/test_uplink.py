@@ -29,6 +29,7 @@ def test_rate_is_shannons(snr: float, bandwidth: float) -> None:
 def test_nothing_is_sent_without_bandwidth_or_power() -> None:
     np.testing.assert_array_equal(rate_bps([0.0, 1.0, 0.0], [1.0, 0.0, 0.0], 1.0, 1.0), [0.0, 0.0, 0.0])
     assert uplink_s(1.0, 0.0) == np.inf
+    assert uplink_s(0.0, 0.0) == np.inf
 
 
 def test_time_is_payload_over_rate() -> None:
