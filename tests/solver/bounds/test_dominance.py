@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from stsflora.solver import Problem, Request
 from stsflora.solver.bounds import dominance
-from stsflora.solver.bounds.dominance import MOST_VECTORS, contenders, exclude
+from stsflora.solver.bounds.dominance import MOST_VECTORS, contenders, exclude, undominated
 from stsflora.solver.bounds.goal import ROUND_S, STE, new_goal, target
 from stsflora.solver.physics.demand import Demand
 from stsflora.solver.physics.instance import Instance, instance_of
@@ -181,3 +181,21 @@ def test_only_a_complete_search_that_finds_nobody_excludes(
     goal = new_goal(feasible_problem(np.random.default_rng(5), 3, 7), Request())
     goal.best[STE] = 1.0
     assert exclude(goal, 4.0, 9.0) == (complete, 0)
+
+
+@pytest.mark.parametrize(
+    ("none_left", "attention", "aim", "band"),
+    [(True, 1.0, 5.0, 8.0), (False, 1.0, 100.0, 8.0), (False, 1e9, 5.0, 1.5)],
+)
+def test_a_search_with_nobody_left_is_complete(
+    none_left: bool, attention: float, aim: float, band: float
+) -> None:
+    """A client without a count, more asked than any price allows, or bands too narrow for the fewest."""
+    level = np.cumsum(np.ones((2, 6)), axis=1)
+    allowed = np.ones((2, 6), np.bool_)
+    allowed[1] = not none_left
+    complete, found = undominated.function(
+        level, 0.0 * level, attention * level, allowed, 1.0, 1.1, 1.1, aim, 0.0, band, 1e-14
+    )
+    assert complete
+    assert found.shape == (0, 2)
