@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .checks import real_array, require_entries, whole, within
+from .checks import largest_of, least_of, read_only, real_array, require_entries, whole, within
 from .errors import AllocationError, FileFormatError
 from .files.json_files import read_json
 from .problem import FloatArray, IntArray
@@ -19,6 +19,8 @@ from .problem import FloatArray, IntArray
 @dataclass(frozen=True, init=False, eq=False)
 class Allocation:
     """Tokens K_m, bandwidth W_m and power p_m of every client; immutable.
+
+    Arrays are copied, but for read-only ones that are taken over as in `Problem`.
 
     Args:
         tokens: (M,) whole numbers >= 0.
@@ -42,20 +44,17 @@ class Allocation:
     power_w: FloatArray
 
     def __init__(self, tokens: ArrayLike, bandwidth_hz: ArrayLike, power_w: ArrayLike) -> None:
-        arrays = {
-            "tokens": _one_per_client("tokens", tokens, np.int64),
-            "bandwidth_hz": _one_per_client("bandwidth_hz", bandwidth_hz, np.float64),
-            "power_w": _one_per_client("power_w", power_w, np.float64),
-        }
-        if len({array.shape for array in arrays.values()}) != 1:
+        counts = _one_per_client("tokens", tokens, np.int64)
+        bandwidth = _one_per_client("bandwidth_hz", bandwidth_hz, np.float64)
+        power = _one_per_client("power_w", power_w, np.float64)
+        if not counts.shape == bandwidth.shape == power.shape:
             raise AllocationError(
                 "Allocation",
-                ", ".join(f"{name} {array.shape}" for name, array in arrays.items()),
+                f"tokens {counts.shape}, bandwidth_hz {bandwidth.shape}, power_w {power.shape}",
                 "three arrays of one length",
                 "Pass one value per client in each",
             )
-        for name, array in arrays.items():
-            object.__setattr__(self, name, array)
+        self.__dict__.update(tokens=counts, bandwidth_hz=bandwidth, power_w=power)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Arrays come back writable from a plain pickle or deep copy; the constructor freezes them again.
@@ -88,20 +87,26 @@ class Allocation:
 
 
 def _one_per_client(name: str, value: ArrayLike, kind: type[np.int64 | np.float64]) -> NDArray[Any]:
-    """A read-only copy with one number >= 0 per client, whole where `kind` is."""
+    """Read-only, one number >= 0 per client, whole where `kind` is."""
     who = f"Allocation.{name}"
     array = real_array(who, value, error=AllocationError)
     if array.ndim != 1:
         raise AllocationError(
             who, f"shape {array.shape}", "a one-dimensional array", "Pass one value per client"
         )
-    good, counts = within(array, 0.0, open_high=True), kind is np.int64
+    good = array.dtype == kind and array.size > 0 and least_of(array) >= 0 and largest_of(array) < np.inf
+    if not good:
+        _require_numbers(who, array, kind is np.int64)
+    return read_only(array, kind)
+
+
+def _require_numbers(who: str, array: NDArray[Any], counts: bool) -> None:
+    good = within(array, 0.0, open_high=True)
     if counts and array.dtype.kind == "f":
         good &= whole(array)
-    allowed = "whole numbers >= 0" if counts else "finite and >= 0"
-    require_entries(
-        who, array, good, allowed, "Repair the method that made it", place="for client", error=AllocationError
-    )
-    array = array.astype(kind)
-    array.flags.writeable = False
-    return array
+    rules = [(good, "whole numbers >= 0" if counts else "finite and >= 0")]
+    if counts:
+        rules.append((array < 2.0**63, "whole numbers below 2^63"))  # others would turn negative
+    next_step = "Repair the method that made it"
+    for good, allowed in rules:
+        require_entries(who, array, good, allowed, next_step, place="for client", error=AllocationError)

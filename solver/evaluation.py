@@ -165,7 +165,7 @@ def _scored(
     extra_tokens: float,
     noise_w_per_hz: float,
 ) -> _Scored:
-    """One pass over the clients, from the definitions of the problem alone: no formula is shared with solvers.
+    """One pass over the clients, by the definitions of the problem: it shares no formula with solvers.
 
     It calls nothing of another file, since numba's cache does not see changes there. Sums over clients are
     Kahan's: a million bandwidths add up to a few units of rounding, far below `tolerances.ROUNDING`. Arrays

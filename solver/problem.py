@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .checks import real_array, require_entries, whole, within
+from .checks import Number, largest_of, least_of, read_only, real_array, require_entries, whole, within
 from .errors import ProblemError
 from .files.problem_files import read_fields, write_fields
 from .units import THERMAL_NOISE_W_PER_HZ
@@ -23,6 +23,9 @@ LARGEST: Final = 1e40
 """Magnitudes beyond these are refused: between them no product that a solver forms leaves float64."""
 
 
+BLOCK: Final = 2**16
+"""So many entries of a table are compared at once: they fit the processor's cache, and no copy is large."""
+
 LIMITS: Final = ("bandwidth_hz", "max_power_w", "max_energy_j", "deadline_s")
 """What an allocation may use at most."""
 
@@ -33,6 +36,10 @@ class Problem:
 
     Scalars broadcast to (M,). Arrays are copied, become read-only float64 (`min_tokens` int64), and
     `importance` is sorted descending along the tokens. All input checks live here; solvers make none.
+
+    An array that is so already is taken over, not copied: read-only, as is all that it is a view of, of that
+    type, C-contiguous, and `importance` descending. Large cells then take no memory twice; to hand one over,
+    say `array.flags.writeable = False`, and leave it so.
 
     Args:
         gain: (M,) linear channel power gain, > 0.
@@ -55,7 +62,7 @@ class Problem:
 
     `dataclasses.replace` makes a changed copy, checked anew.
 
-    Cost: O(M N log N) time, one copy of `importance`.
+    Cost: O(M N), or O(M N log N) where `importance` has to be sorted; one copy of what is not taken over.
 
     Examples:
         >>> from dataclasses import replace
@@ -118,8 +125,7 @@ class Problem:
             "extra_tokens": _extra_tokens(extra_tokens),
             "payload_bits": None if payload_bits is None else _payload_table(payload_bits, clients, tokens),
         }
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
+        self.__dict__.update(values)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.as_dict(),)
@@ -178,9 +184,10 @@ class Problem:
     def with_raised_limits(self, share: float) -> Problem:
         """The same round with its four limits times 1 + share; nothing is copied or checked anew."""
         raised = object.__new__(Problem)
-        for field in fields(self):
-            value = getattr(self, field.name)
-            object.__setattr__(raised, field.name, value * (1.0 + share) if field.name in LIMITS else value)
+        raised.__dict__.update(self.__dict__)
+        for name in LIMITS:
+            value = getattr(self, name) * (1.0 + share)
+            raised.__dict__[name] = _frozen(value) if isinstance(value, np.ndarray) else value
         return raised
 
     def rows(self, first: int, clients: int, bandwidth_hz: float) -> Problem:
@@ -225,31 +232,35 @@ def _require_magnitude(name: str, array: NDArray[Any], *, zero: bool = False, in
 
 
 def _importance(value: ArrayLike) -> FloatArray:
-    array = real_array("Problem.importance", value)
-    if array.ndim != 2 or 0 in array.shape:
+    given = real_array("Problem.importance", value)
+    if given.ndim != 2 or 0 in given.shape:
         raise ProblemError(
             "Problem.importance",
-            f"shape {array.shape}",
+            f"shape {given.shape}",
             "(M, N) with M >= 1 clients and N >= 1 tokens",
             "Stack one row of token importances per client",
         )
-    array = array.astype(np.float64, order="C")
-    good = within(array, 0.0, open_high=True)
-    _require("importance", array, good, "finite and >= 0", "Clean the attention map")
-    largest = array.max()
-    if not largest > 0:
+    if _along_tokens(np.greater_equal, given):
+        array = read_only(given, np.float64)
+    else:
+        array = np.negative(given, dtype=np.float64, order="C")  # sorts upwards only; NaN comes last
+        array.sort(axis=1)
+        array = _frozen(np.negative(array, out=array))
+    least, largest = least_of(array[:, -1]), largest_of(array[:, 0])
+    if not (least >= 0.0 and largest < np.inf):  # also where either is NaN
+        unsorted = given.astype(np.float64)
+        good = within(unsorted, 0.0, open_high=True)
+        _require("importance", unsorted, good, "finite and >= 0", "Clean the attention map")
+    if not largest > 0.0:
         raise ProblemError(
             "Problem.importance",
             "all zeros",
             "at least one positive entry",
             "Check where the attention is read",
         )
-    descending = array[:, :-1] >= array[:, 1:]
-    if not descending.all():
-        array.sort(axis=1)
-        array = np.ascontiguousarray(array[:, ::-1])
-    _require_magnitude("importance", largest)
-    return _frozen(array)
+    if not _in_range(largest, largest):
+        _require_magnitude("importance", np.asarray(largest))
+    return array
 
 
 def _payload_table(value: ArrayLike, clients: int, tokens: int) -> FloatArray:
@@ -261,40 +272,71 @@ def _payload_table(value: ArrayLike, clients: int, tokens: int) -> FloatArray:
             f"({clients}, {tokens + 1}): a row per client, K = 0..N",
             "Give the bits of 0 tokens too; they count for nothing",
         )
-    array = array.astype(np.float64)
+    array = read_only(array, np.float64)
+    most = LARGEST * 2.0**32  # as large as bits_per_token x (K + extra_tokens) may be
+    if _along_tokens(np.less, array):
+        starts = least_of(array[:, 0]) >= 0.0 and least_of(array[:, 1]) >= SMALLEST
+        if starts and largest_of(array[:, -1]) <= most:
+            return array
     good = within(array, 0.0, open_high=True)
     _require("payload_bits", array, good, "finite and >= 0", "Count headers as bits of every K")
     rises = np.diff(array, axis=1, prepend=-1.0) > 0
     _require("payload_bits", array, rises, "strictly increasing along the tokens", "Every token takes bits")
     _require_magnitude("payload_bits", np.minimum(array[:, 1:], 1.0))
-    most = LARGEST * 2.0**32  # as large as bits_per_token x (K + extra_tokens) may be
     _require("payload_bits", array, array <= most, f"up to {most:g}", "Check the units")
-    return _frozen(array)
+    return array
+
+
+def _along_tokens(compare: np.ufunc, table: NDArray[Any]) -> bool:
+    """Whether each entry of a table compares so with the next of its row; NaN with none."""
+    rows = max(1, BLOCK // table.shape[1])
+    return all(
+        bool(compare(table[first : first + rows, :-1], table[first : first + rows, 1:]).all())
+        for first in range(0, table.shape[0], rows)
+    )
 
 
 def _per_client(
     name: str, value: ArrayLike, clients: int, *, zero: bool = False, infinite: bool = False
 ) -> FloatArray:
     array = _one_per_client(name, value, clients, "one per row of importance")
-    array = np.array(np.broadcast_to(array.astype(np.float64), (clients,)))
-    good = within(array, 0.0, open_low=not zero, open_high=not infinite)
-    allowed = ("finite or inf" if infinite else "finite") + (" and >= 0" if zero else " and > 0")
-    _require(name, array, good, allowed, "Drop or repair that client")
-    _require_magnitude(name, array, zero=zero, infinite=infinite)
-    return _frozen(array)
+    array = _broadcast(array, clients, np.float64)
+    least, largest = least_of(array), largest_of(array)
+    if not _in_range(least, largest, zero=zero, infinite=infinite):  # or some are inf and some are not
+        good = within(array, 0.0, open_low=not zero, open_high=not infinite)
+        allowed = ("finite or inf" if infinite else "finite") + (" and >= 0" if zero else " and > 0")
+        _require(name, array, good, allowed, "Drop or repair that client")
+        _require_magnitude(name, array, zero=zero, infinite=infinite)
+    return array
+
+
+def _in_range(least: float, largest: float, *, zero: bool = False, infinite: bool = False) -> bool:
+    """Whether values from least to largest have magnitudes as they should; inf only where all are."""
+    if infinite and least == np.inf:
+        return True
+    return (0.0 if zero else SMALLEST) <= least and largest <= LARGEST
 
 
 def _token_counts(value: ArrayLike, clients: int, tokens: int) -> IntArray:
     array = _one_per_client("min_tokens", value, clients)
-    good = within(array, 1, tokens) & whole(array)
-    allowed = f"whole numbers from 1 to N = {tokens}"
-    _require("min_tokens", array, good, allowed, "Lower it or send more tokens")
-    return _frozen(np.array(np.broadcast_to(array.astype(np.int64), (clients,))))
+    if not (array.dtype.kind in "iu" and least_of(array) >= 1 and largest_of(array) <= tokens):
+        good, allowed = within(array, 1, tokens) & whole(array), f"whole numbers from 1 to N = {tokens}"
+        _require("min_tokens", array, good, allowed, "Lower it or send more tokens")
+    return _broadcast(array, clients, np.int64)
+
+
+def _broadcast(array: NDArray[Any], clients: int, kind: type[Number]) -> NDArray[Number]:
+    """(M,) read-only numbers of a type, from one or from M."""
+    if array.shape == (clients,):
+        return read_only(array, kind)
+    repeated = np.empty(clients, kind)
+    repeated[:] = array
+    return _frozen(repeated)
 
 
 def _one_per_client(name: str, value: ArrayLike, clients: int, says: str = "") -> NDArray[Any]:
     array = real_array(f"Problem.{name}", value)
-    if array.shape in {(), (1,), (clients,)}:
+    if array.shape in ((clients,), (), (1,)):
         return array
     allowed = f"a scalar or ({clients},)" + (f", {says}" if says else "")
     raise ProblemError(f"Problem.{name}", f"shape {array.shape}", allowed, "Match it to importance")
@@ -308,6 +350,8 @@ def _one_number(name: str, value: Any) -> NDArray[Any]:
 
 
 def _scalar(name: str, value: Any) -> float:
+    if isinstance(value, float) and _in_range(value, value):
+        return float(value)
     array = _one_number(name, value)
     good = within(array, 0.0, open_low=True, open_high=True)
     _require(name, array, good, "finite and > 0", "Pass it in SI units")
@@ -316,8 +360,11 @@ def _scalar(name: str, value: Any) -> float:
 
 
 def _extra_tokens(value: Any) -> int:
+    most = 2**31 - 1
+    if type(value) is int and 0 <= value <= most:
+        return value
     array = _one_number("extra_tokens", value)
-    good = within(array, 0, 2**31 - 1) & whole(array)
+    good = within(array, 0, most) & whole(array)
     _require("extra_tokens", array, good, "a whole number >= 0", "Use 2 for [CLS] and merged")
     return int(array)
 

@@ -22,6 +22,10 @@ GOOD: dict[str, Any] = {"tokens": [1, 2], "bandwidth_hz": [1.0, 2.0], "power_w":
             "Allocation.tokens: got 2.5 for client 1; allowed: whole numbers >= 0. "
             "Repair the method that made it.",
         ),
+        (
+            {"tokens": [1, 1e300]},
+            "Allocation.tokens: got 1e+300 for client 1; allowed: whole numbers below 2^63",
+        ),
         ({"tokens": [-1, 2]}, "Allocation.tokens: got -1 for client 0; allowed: whole numbers >= 0. "),
         ({"tokens": [np.inf, 2]}, "Allocation.tokens: got inf for client 0; allowed: whole numbers >= 0. "),
         (
@@ -65,6 +69,14 @@ def test_is_immutable_and_a_copy() -> None:
             array[0] = 1
     with pytest.raises(dataclasses.FrozenInstanceError):
         allocation.tokens = np.array([1, 2])  # type: ignore[misc]
+
+
+def test_read_only_arrays_are_taken_over_and_nobody_is_allowed() -> None:
+    allocation = Allocation(**GOOD)
+    again = Allocation(allocation.tokens, allocation.bandwidth_hz, allocation.power_w)
+    assert again.tokens is allocation.tokens
+    assert again.power_w is allocation.power_w
+    assert Allocation([], [], []).clients == 0
 
 
 def test_replace_and_pickle() -> None:

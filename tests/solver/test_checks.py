@@ -12,9 +12,12 @@ from stsflora.solver import AllocationError, OptionError, ProblemError, UnknownN
 from stsflora.solver.checks import (
     choice,
     choices,
+    largest_of,
+    least_of,
     nonnegative_numbers,
     numbers_in_range,
     positive_numbers,
+    read_only,
     real_array,
     real_number,
     require_entries,
@@ -22,6 +25,50 @@ from stsflora.solver.checks import (
     whole_number,
     within,
 )
+
+
+def frozen(array: np.ndarray) -> np.ndarray:
+    array.flags.writeable = False
+    return array
+
+
+def test_read_only_takes_over_what_nobody_can_write() -> None:
+    array = frozen(np.arange(6.0))
+    assert read_only(array, np.float64) is array
+    row = frozen(np.ones((2, 3)))[1]
+    assert read_only(row, np.float64) is row
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(6.0),
+        frozen(np.arange(6.0)[:]),
+        frozen(np.arange(6.0))[::2],
+        frozen(np.ones((2, 3), order="F")),
+        frozen(np.arange(6)),
+        frozen(np.arange(6.0, dtype=np.float32)),
+        frozen(np.arange(6.0).astype(">f8")),
+        np.frombuffer(bytes(16)),
+        frozen(np.arange(6.0).view(np.recarray)),
+        np.broadcast_to(np.float64(1.0), (3,)),
+    ],
+    ids=str,
+)
+def test_read_only_copies_all_else(array: np.ndarray) -> None:
+    copy = read_only(array, np.float64)
+    assert not np.shares_memory(copy, array)
+    assert type(copy) is np.ndarray
+    assert copy.dtype == np.float64
+    assert copy.dtype.isnative
+    assert copy.flags.c_contiguous
+    assert not copy.flags.writeable
+    np.testing.assert_array_equal(copy, array)
+
+
+def test_least_and_largest_find_nan() -> None:
+    assert (least_of(np.array([2, 1, 3])), largest_of(np.array([2, 1, 3]))) == (1, 3)
+    assert np.isnan([least_of(np.array([1.0, np.nan])), largest_of(np.array([np.nan, 1.0]))]).all()
 
 
 def test_good_values_come_back_clean() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import pickle
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from helpers.instances import small_problem
 
 from stsflora.solver import Problem, ProblemError, StsfloraError
+from stsflora.solver.problem import BLOCK
 from stsflora.solver.units import THERMAL_NOISE_W_PER_HZ
 
 PER_CLIENT = ("gain", "bits_per_token", "max_power_w", "max_energy_j", "deadline_s", "overhead_s")
@@ -159,6 +161,69 @@ def test_is_immutable_and_a_copy() -> None:
     for field in dataclasses.fields(Problem):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(problem, field.name, 1.0)
+
+
+def test_read_only_arrays_are_taken_over() -> None:
+    given = {
+        "gain": np.full(3, 1e-9),
+        "importance": np.ones((3, 4)),
+        "min_tokens": np.ones(3, np.int64),
+        "payload_bits": np.arange(5.0) * np.ones((3, 1)),
+    }
+    copied = small_problem(**given)
+    for array in given.values():
+        array.flags.writeable = False
+    taken = small_problem(**given)
+    assert taken == copied
+    for name, array in given.items():
+        assert getattr(taken, name) is array
+        assert not np.shares_memory(getattr(copied, name), array)
+    assert dataclasses.replace(taken, bandwidth_hz=2e6).importance is given["importance"]
+
+
+def test_rising_importances_are_copied_even_when_read_only() -> None:
+    rising = np.arange(12.0).reshape(3, 4)
+    rising.flags.writeable = False
+    np.testing.assert_array_equal(small_problem(importance=rising).importance, rising[:, ::-1])
+    assert rising[0, 0] == 0.0
+
+
+@pytest.mark.parametrize("tokens", [1, 7, 200])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -1.0])
+def test_a_large_table_is_checked_to_its_last_entry(tokens: int, bad: float) -> None:
+    clients = 2 * BLOCK // tokens + 1
+    importance = np.ones((clients, tokens))
+    limits: dict[str, Any] = {"gain": 1e-9, "bits_per_token": 1e5, "bandwidth_hz": 1e6}
+    limits |= {"max_power_w": 0.2, "max_energy_j": 1.0}
+    table = np.arange(tokens + 1.0) * np.ones((clients, 1))
+    table[-1, -1] = bad
+    with pytest.raises(ProblemError, match=rf"payload_bits: got .* at index \({clients - 1}, {tokens}\)"):
+        Problem(importance=importance, payload_bits=table, **limits)
+    importance[-1, -1] = bad
+    with pytest.raises(ProblemError, match=rf"importance: got .* at index \({clients - 1}, {tokens - 1}\)"):
+        Problem(importance=importance, **limits)
+    importance[-1, -1] = 2.0
+    assert Problem(importance=importance, **limits).importance[-1, 0] == 2.0
+
+
+def test_checks_make_no_large_arrays() -> None:
+    """A read-only descending table of 16 MB is checked in less than one of them."""
+    importance, table = np.ones((40_000, 50)), np.arange(51.0) * np.ones((40_000, 1))
+    importance.flags.writeable = table.flags.writeable = False
+    tracemalloc.start()
+    try:
+        Problem(1e-9, importance, 1e5, 1e6, 0.2, 1.0, payload_bits=table)
+        assert tracemalloc.get_traced_memory()[1] < 5e6  # of which seven arrays of clients
+    finally:
+        tracemalloc.stop()
+
+
+def test_raised_limits_cannot_be_written_either() -> None:
+    raised = small_problem().with_raised_limits(0.5)
+    assert raised.bandwidth_hz == 1.5e6
+    assert raised.max_power_w.tolist() == [0.2 * 1.5] * 3
+    for name in PER_CLIENT:
+        assert not getattr(raised, name).flags.writeable
 
 
 @pytest.mark.parametrize(
