@@ -251,7 +251,8 @@ def main() -> None:
     if asked.again:
         before = set(asked.again.read_text(encoding="utf-8").splitlines())
         chosen = [m for m in chosen if m.key in before]
-    begin, killed, run, alive, stale = time.monotonic(), 0, 0, 0, 0
+    begin, killed, run, alive = time.monotonic(), 0, 0, 0
+    living, dead = set[str](), set[str]()
     os.environ["NUMBA_DISABLE_JIT"] = "1"
     for module in PRELOADED:
         with suppress(ImportError):
@@ -293,12 +294,14 @@ def main() -> None:
             if lives and not known:
                 alive += 1
                 print(m.key, flush=True)
-            elif known and not lives:
-                stale += 1
-                print(f"listed, but not alive: {m.key}", flush=True)
+            elif known:
+                (living if lives else dead).add(m.key)
+    stale = sorted(dead - living)  # a key may stand for several mutants
+    for key in stale:
+        print(f"listed, but not alive: {key}", flush=True)
     counts = f"{killed} killed, {run - killed - alive} alive and listed, {alive} alive and not"
     print(f"{run} of {len(chosen)} mutants run: {counts}")
-    sys.exit(alive + stale > 0)
+    sys.exit(alive > 0 or bool(stale))
 
 
 if __name__ == "__main__":
