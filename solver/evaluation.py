@@ -109,7 +109,7 @@ def evaluate(problem: Problem, allocation: Allocation) -> Evaluation:
         "rate": 0.0 if found.round_s < math.inf else math.inf,
     }
     return Evaluation(
-        ste=found.kept / found.round_s if found.round_s > 0.0 else math.nan,
+        ste=float(found.retained.sum()) / found.round_s if found.round_s > 0.0 else math.nan,
         round_s=found.round_s,
         uplink_s=found.uplink_s,
         energy_j=found.energy_j,
@@ -125,7 +125,6 @@ class _Scored(NamedTuple):
         uplink_s: (M,) s.
         energy_j: (M,) J.
         retained: (M,).
-        kept: sum of `retained`.
         round_s: time of the slowest client, s.
         bandwidth_hz: sum, Hz.
         power_share: largest share of a limit that is used, as are the next two; infinite limits do not count.
@@ -138,7 +137,6 @@ class _Scored(NamedTuple):
     uplink_s: FloatArray
     energy_j: FloatArray
     retained: FloatArray
-    kept: float
     round_s: float
     bandwidth_hz: float
     power_share: float
@@ -167,13 +165,13 @@ def _scored(
 ) -> _Scored:
     """One pass over the clients, by the definitions of the problem: it shares no formula with solvers.
 
-    It calls nothing of another file, since numba's cache does not see changes there. Sums over clients are
-    Kahan's: a million bandwidths add up to a few units of rounding, far below `tolerances.ROUNDING`. Arrays
-    are as in `Problem` and `Allocation`; `payload_bits` is (0, 0) where there is no table.
+    It calls nothing of another file, since numba's cache does not see changes there. The sum of bandwidths is
+    Kahan's: a million err by a few units of rounding, far below `tolerances.ROUNDING`. Arrays are as in
+    `Problem` and `Allocation`; `payload_bits` is (0, 0) where there is no table.
     """
     clients, most = importance.shape
     uplink_s, energy_j, retained = np.empty(clients), np.empty(clients), np.empty(clients)
-    kept = kept_carry = total_hz = hz_carry = round_s = 0.0
+    total_hz = hz_carry = round_s = 0.0
     power_share = energy_share = deadline_share = 0.0
     fewest_share, most_tokens = math.inf, 0
     for m in range(clients):
@@ -207,15 +205,10 @@ def _scored(
         while n < sent:
             one += float(importance[m, n])
             n += 1
-        worth = (one + two) + (three + four)
-        uplink_s[m], energy_j[m], retained[m] = seconds, energy, worth
-        term = worth - kept_carry
-        raised = kept + term
-        kept_carry = (raised - kept) - term
-        kept = raised
+        uplink_s[m], energy_j[m], retained[m] = seconds, energy, (one + two) + (three + four)
         term = bandwidth - hz_carry
         raised = total_hz + term
-        hz_carry = (raised - total_hz) - term
+        hz_carry = (raised - total_hz) - term if raised < math.inf else 0.0  # or else inf - inf is next
         total_hz = raised
         round_s = max(round_s, float(overhead_s[m]) + seconds)
         # inf / inf is no number, and not larger than anything.
@@ -228,7 +221,6 @@ def _scored(
         uplink_s,
         energy_j,
         retained,
-        kept,
         round_s,
         total_hz,
         power_share,

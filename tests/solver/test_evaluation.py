@@ -123,6 +123,19 @@ def test_overhead_counts_in_the_round_but_not_in_the_deadline() -> None:
     assert late.feasible
 
 
+def test_bandwidths_that_add_up_to_more_than_the_floats_are_too_much() -> None:
+    found = evaluate(small_problem(), point(bandwidth_hz=[1.7e308, 1.7e308, 1.0]))
+    assert found.violations["bandwidth"] == math.inf
+
+
+def test_attention_of_every_count() -> None:
+    """Powers of two: sums are exact, and every token shows."""
+    importance = 2.0 ** -np.arange(11.0)
+    problem = Problem(np.full(14, 1e-9), np.tile(importance, (14, 1)), 1e6, 1e6, 0.2, np.inf)
+    found = evaluate(problem, Allocation(np.arange(14), np.full(14, 1e4), np.full(14, 0.1)))
+    np.testing.assert_array_equal(found.retained, [importance[:count].sum() for count in range(14)])
+
+
 def test_a_bandwidth_near_the_least_float_buys_no_endless_rate() -> None:
     """p h / (N0 W) leaves the floats there, W log2(1 + p h / (N0 W)) does not."""
     least = evaluate(small_problem(), point(bandwidth_hz=[5e-324, 3e5, 5e5]))
