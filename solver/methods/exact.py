@@ -15,7 +15,7 @@ from ..method import Answer, Request
 from ..physics.instance import instance_of
 from ..primal.delivery import deliver
 from ..primal.optimum import search_optimum
-from ..primal.warm_start import reoptimise, start_point
+from ..primal.warm_start import MANY, reoptimise, sample_point, start_point
 from ..primal.whole_search import Found, whole_search
 from ..problem import IntArray, Problem
 from ..registry import register
@@ -42,7 +42,8 @@ def exact(problem: Problem, request: Request, *, max_nodes: int = MAX_NODES) -> 
     """Global optimum with a proved gap: price ascent, interval certificates, branching on what is left.
 
     0. Reoptimise (`primal.warm_start`): where the caller gives a start, a few evaluations of the dual
-       function next to it often find and prove the optimum at once, and nothing else is done.
+       function next to it often find and prove the optimum at once, and nothing else is done. Among very many
+       clients a sample of them gives the start.
     1. Ascend (`primal.dinkelbach`): the clients reply a few times to their bandwidth's own price. Where that
        settles nowhere, clear the market at some round times (`bounds.round_time`).
     2. Certify (`bounds.interval_search`): cover the round times outwards from the incumbent's by intervals
@@ -84,7 +85,10 @@ def exact(problem: Problem, request: Request, *, max_nodes: int = MAX_NODES) -> 
             trace = TracePoint(seconds, 0, found.ste), TracePoint(seconds, 1, found.ste, found.bound)
             return answer_of(found, allocation, trace)
     goal = new_goal(problem, request)
-    near = start_point(problem, goal, request)
+    if request.start is None and problem.clients >= MANY:
+        near = sample_point(problem, goal, request)
+    else:
+        near = start_point(problem, goal, request)
     bound = math.inf
     if near is not None:
         bound = reoptimise(goal, near)

@@ -210,3 +210,14 @@ def test_a_set_that_misses_by_rounding_leaves_somebody_out() -> None:
                 assert diagnosis.clients == (int(np.argmax(need)),)
                 return
     pytest.fail("no instance at the edge of rounding")
+
+
+def test_a_band_narrower_than_a_hertz_is_no_wider_for_it() -> None:
+    """Twice of what a hundredth of a hertz carries within a second is infeasible."""
+    capacity_bits = 0.01 * math.log2(1.0 + 0.2 * 1e-15 / (1e-20 * 0.01))
+    problem = Problem(
+        [1e-15], [[1.0]], 2.0 * capacity_bits, 0.01, 0.2, 1.0, 1.0, extra_tokens=0, noise_w_per_hz=1e-20
+    )
+    diagnosis = diagnose(problem)
+    assert diagnosis is not None
+    assert diagnosis.limit == "bandwidth"
