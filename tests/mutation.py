@@ -73,7 +73,7 @@ STAGES: Final = (
         "physics/test_bandwidth",
     ),
     (
-        *(f"physics/test_{name}" for name in ("payload", "demand", "upper_bounds", "loops")),
+        *(f"physics/test_{name}" for name in ("payload", "demand", "instance", "upper_bounds", "loops")),
         *(f"bounds/test_{name}" for name in ("bound_tightening", "clearing_price", "interval_search")),
         *("bounds/test_price_cover", "bounds/test_dominance", "test_feasibility"),
         *("physics/test_rounding", "physics/test_payload_table", "primal/test_delivery"),
