@@ -183,22 +183,22 @@ class Problem:
 
     def with_raised_limits(self, share: float) -> Problem:
         """The same round with its four limits times 1 + share; nothing is copied or checked anew."""
-        raised = object.__new__(Problem)
-        raised.__dict__.update(self.__dict__)
-        for name in LIMITS:
-            value = getattr(self, name) * (1.0 + share)
-            raised.__dict__[name] = _frozen(value) if isinstance(value, np.ndarray) else value
-        return raised
+        limits = {name: getattr(self, name) * (1.0 + share) for name in LIMITS}
+        return self._unchecked(limits)
 
     def rows(self, first: int, clients: int, bandwidth_hz: float) -> Problem:
         """The round of some clients that follow each other; nothing is copied or checked anew."""
-        cut = object.__new__(Problem)
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, np.ndarray):
-                value = value[first : first + clients]
-            object.__setattr__(cut, field.name, bandwidth_hz if field.name == "bandwidth_hz" else value)
-        return cut
+        arrays = {name: value for name, value in self.__dict__.items() if isinstance(value, np.ndarray)}
+        cut = {name: value[first : first + clients] for name, value in arrays.items()}
+        return self._unchecked(cut | {"bandwidth_hz": bandwidth_hz})
+
+    def _unchecked(self, changes: dict[str, Any]) -> Problem:
+        """A copy with other values of some fields, whose arrays become read-only."""
+        changed = object.__new__(Problem)
+        changed.__dict__.update(self.__dict__)
+        for name, value in changes.items():
+            changed.__dict__[name] = _frozen(value) if isinstance(value, np.ndarray) else value
+        return changed
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write to `.npz` or readable `.json` (by ending), atomically. Raises FileFormatError."""

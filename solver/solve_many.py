@@ -10,13 +10,12 @@ from typing import Final
 
 import numpy as np
 
-from .allocation import Allocation
 from .checks import whole_number
 from .errors import ProblemError
 from .evaluation import evaluate
 from .feasibility import diagnose
 from .method import Request
-from .methods.exact import MAX_NODES, answer_of
+from .methods.exact import MAX_NODES, allocation_of, answer_of
 from .physics.instance import instance_of
 from .primal.whole_search import whole_search
 from .problem import IntArray, Problem
@@ -79,7 +78,7 @@ def solve_many(
         with watch.over(request) as steps:
             found = search(instance_of(problem), request.gap, MAX_NODES, steps)
         seconds = request.elapsed_s()
-        allocation = Allocation(found.tokens, found.bandwidth_hz, found.power_w)
+        allocation = allocation_of(found)
         answer = answer_of(found, allocation)
         return judge(problem, "exact", request, answer, evaluate(problem, allocation), seconds)
 

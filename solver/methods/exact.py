@@ -80,10 +80,9 @@ def exact(problem: Problem, request: Request, *, max_nodes: int = MAX_NODES) -> 
         steps = np.array([CLOSED_FORMS // problem.clients])
         found = whole_search()(instance_of(problem), request.gap, max_nodes, steps)
         if steps[0] >= 0:
-            allocation = Allocation(found.tokens, found.bandwidth_hz, found.power_w)
             seconds = request.elapsed_s()
             trace = TracePoint(seconds, 0, found.ste), TracePoint(seconds, 1, found.ste, found.bound)
-            return answer_of(found, allocation, trace)
+            return answer_of(found, allocation_of(found), trace)
     goal = new_goal(problem, request)
     if request.start is None and problem.clients >= MANY:
         near = sample_point(problem, goal, request)
@@ -101,19 +100,19 @@ def exact(problem: Problem, request: Request, *, max_nodes: int = MAX_NODES) -> 
     bound = max(bound, float(goal.best[STE]))
     bandwidth_hz, power_w, share = deliver(goal, bound)
     record(goal.monitor, float(goal.best[STE]), bound)
-    return Answer(
-        allocation=Allocation(goal.tokens, bandwidth_hz, power_w),
-        stop=STOPS[stop],
-        bound=bound,
-        claimed_ste=float(goal.best[STE]),
-        stationary=True,
-        trace=tuple(goal.monitor.trace),
-        stats=stats_of(counts, share) | {"reoptimised": reoptimised},
-    )
+    found = Found(goal.tokens, bandwidth_hz, power_w, share, float(goal.best[STE]), bound, stop, counts)
+    return answer_of(found, allocation_of(found), tuple(goal.monitor.trace), reoptimised)
 
 
-def answer_of(found: Found, allocation: Allocation, trace: tuple[TracePoint, ...] = ()) -> Answer:
-    """What a compiled search has found, as an answer."""
+def allocation_of(found: Found) -> Allocation:
+    """The allocation that a search has found."""
+    return Allocation(found.tokens, found.bandwidth_hz, found.power_w)
+
+
+def answer_of(
+    found: Found, allocation: Allocation, trace: tuple[TracePoint, ...] = (), reoptimised: bool = False
+) -> Answer:
+    """What a search has found, as an answer."""
     return Answer(
         allocation=allocation,
         stop=STOPS[found.stop],
@@ -121,7 +120,7 @@ def answer_of(found: Found, allocation: Allocation, trace: tuple[TracePoint, ...
         claimed_ste=found.ste,
         stationary=True,
         trace=trace,
-        stats=stats_of(found.counts, found.share) | {"reoptimised": False},
+        stats=stats_of(found.counts, found.share) | {"reoptimised": reoptimised},
     )
 
 

@@ -105,6 +105,17 @@ def check_tight(instance: Instance, low_s: float, high_s: float, price: float, t
 # Lemmas 2 and 5: where U(a) / a = U(b) / b, the bound is L(m) / m itself.
 
 
+def tipped(instance: Instance, count: int, f: float, low_s: float, high_s: float, price: float) -> Instance:
+    """With the idle bandwidth that tips the tangent until both ends give the same bound."""
+    half_s = 0.5 * (high_s - low_s)
+    at_middle = cost(instance, count, low_s + half_s)
+    slope = cost_slope(instance, count, low_s + half_s)
+    low, high = f - price * (at_middle - half_s * slope), f - price * (at_middle + half_s * slope)
+    band = (low / low_s - high / high_s) / (price * ORIGIN_S * (1 / low_s - 1 / high_s))
+    assert band > 0
+    return instance._replace(bandwidth_hz=band)
+
+
 @pytest.mark.parametrize(
     ("limits", "low_s", "high_s"),
     [(POWER, 0.3, 0.36), (ENERGY, 0.3, 0.4), (KINKED, 0.38, 0.5), (KINKED, 0.42, 0.5), (POWER, 1.0, 1.4)],
@@ -115,34 +126,25 @@ def test_lemma_5_tangents_touch_at_the_middle(
 ) -> None:
     """Once around E / P on either side of the middle; the price is so low that all tokens are best."""
     changes = limits | ({"payload_bits": [[0.0, 1e5, 3e5]]} if table else {})
-    price, count, f = 1e-4, 2, 20.0
+    price, f, half_s = 1e-4, 20.0, 0.5 * (high_s - low_s)
+    middle_s = low_s + half_s
     instance = one_client([10.0, 10.0], **changes)
-    half_s = 0.5 * (high_s - low_s)
-    at_middle = cost(instance, count, low_s + half_s)
-    slope = cost_slope(instance, count, low_s + half_s)
-    low, high = f - price * (at_middle - half_s * slope), f - price * (at_middle + half_s * slope)
-    # Idle bandwidth tips the tangent until both ends give the same bound.
-    band = (low / low_s - high / high_s) / (price * ORIGIN_S * (1 / low_s - 1 / high_s))
-    assert band > 0
-    instance = instance._replace(bandwidth_hz=band)
+    instance = tipped(instance, 2, f, low_s, high_s, price)
     check_tight(instance, low_s, high_s, price)
-    sags = loops.sag(instance, 0, count, low_s, high_s, price)
-    assert min(sags) > 1e-4 * high / high_s  # so a tenth of the sag shows
+    sags = loops.sag(instance, 0, 2, low_s, high_s, price)
+    least = f - price * (cost(instance, 2, middle_s) + half_s * cost_slope(instance, 2, middle_s))
+    assert min(sags) > 1e-4 * least / high_s  # so a tenth of the sag shows
 
 
 def test_lemma_5_takes_the_largest_count_of_both_ends() -> None:
     """At the lower end one token is best, by a hair; everywhere else two are."""
     low_s, high_s, price = 0.3, 0.36, 1e-4
-    middle_s, half_s = 0.33, 0.03
+    middle_s = 0.33
     probe = one_client([10.0, 1.0], **POWER)
     second = price * (cost(probe, 2, low_s) - cost(probe, 1, low_s)) * (1 - 1e-9)
     first = 20.0
     instance = one_client([first, second], **POWER)
-    at_middle, slope = cost(instance, 2, middle_s), cost_slope(instance, 2, middle_s)
-    low = first + second - price * (at_middle - half_s * slope)
-    high = first + second - price * (at_middle + half_s * slope)
-    band = (low / low_s - high / high_s) / (price * ORIGIN_S * (1 / low_s - 1 / high_s))
-    instance = instance._replace(bandwidth_hz=band)
+    instance = tipped(instance, 2, first + second, low_s, high_s, price)
     tokens = [int(replies_at(instance, t, price).tokens[0]) for t in (low_s, middle_s, high_s)]
     assert tokens == [1, 2, 2]
     check_tight(instance, low_s, high_s, price)
@@ -160,12 +162,8 @@ def test_lemma_5_takes_the_count_at_a_deadline_between() -> None:
         shorter_s, high_s = (shorter_s, half) if dear else (half, high_s)
     second, first = second * (1 - 1e-9), 20.0
     instance = one_client([first, second], deadline_s=deadline_s)
-    middle_s, half_s = 0.5 * (low_s + high_s), 0.5 * (high_s - low_s)
-    at_middle, slope = cost(instance, 2, middle_s), cost_slope(instance, 2, middle_s)
-    low = first + second - price * (at_middle - half_s * slope)
-    high = first + second - price * (at_middle + half_s * slope)
-    band = (low / low_s - high / high_s) / (price * ORIGIN_S * (1 / low_s - 1 / high_s))
-    instance = instance._replace(bandwidth_hz=band)
+    middle_s = 0.5 * (low_s + high_s)
+    instance = tipped(instance, 2, first + second, low_s, high_s, price)
     tokens = [int(replies_at(instance, t, price).tokens[0]) for t in (low_s, middle_s, high_s)]
     assert tokens == [1, 2, 1]
     check_tight(instance, low_s, high_s, price)

@@ -34,6 +34,14 @@ def check(problem: Problem, result: Result) -> None:
         assert result.quality is Quality.OPTIMAL, result
 
 
+def check_proved(problem: Problem) -> None:
+    """`exact` returns with a proved optimum."""
+    with must_return():
+        result = solve(problem)
+    check(problem, result)
+    assert result.quality is Quality.OPTIMAL, result
+
+
 @pytest.mark.parametrize("snr_db", FALLEN_DB)
 def test_one_hopeless_channel_beside_a_good_one(snr_db: float) -> None:
     problem = weak_clients_problem([snr_db])
@@ -84,10 +92,7 @@ def test_a_gain_thirteen_orders_below_the_others() -> None:
         gain = 10 ** rng.uniform(-11, -10, 8)
         gain[int(rng.integers(8))] *= 1e-13
         problem = Problem(gain, rng.random((8, 30)), 1e6, 2e7, 0.2, np.inf)
-        with must_return():
-            result = solve(problem)
-        check(problem, result)
-        assert result.quality is Quality.OPTIMAL, result
+        check_proved(problem)
 
 
 @pytest.mark.parametrize("block", [0, *(pytest.param(block, marks=SLOW) for block in range(1, 20))])
@@ -95,10 +100,7 @@ def test_wide_spreads(block: int) -> None:
     rng = np.random.default_rng([1, block])
     for _ in range(25):
         problem = spread_problem(rng)
-        with must_return():
-            result = solve(problem)
-        check(problem, result)
-        assert result.quality is Quality.OPTIMAL, result
+        check_proved(problem)
 
 
 @pytest.mark.parametrize("block", [0, *(pytest.param(block, marks=SLOW) for block in range(1, 10))])
@@ -107,10 +109,7 @@ def test_any_number_of_hopeless_channels(block: int) -> None:
     for _ in range(10):
         weak_db = rng.uniform(-160, -40, int(rng.integers(1, 9)))
         problem = weak_clients_problem(weak_db.tolist(), int(rng.integers(0, 20)), seed=int(rng.integers(99)))
-        with must_return():
-            result = solve(problem)
-        check(problem, result)
-        assert result.quality is Quality.OPTIMAL, result
+        check_proved(problem)
 
 
 @pytest.mark.parametrize("block", [0, *(pytest.param(block, marks=SLOW) for block in range(1, 20))])

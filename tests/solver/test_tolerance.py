@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,17 @@ from helpers.instances import (
 )
 
 from stsflora.benchmarks.families import family
-from stsflora.solver import Allocation, Problem, Quality, Result, SolverInfo, evaluate, solve, solvers
+from stsflora.solver import (
+    Allocation,
+    Evaluation,
+    Problem,
+    Quality,
+    Result,
+    SolverInfo,
+    evaluate,
+    solve,
+    solvers,
+)
 from stsflora.solver.feasibility import diagnose
 from stsflora.solver.physics.demand import Demand
 from stsflora.solver.tolerances import FEASIBILITY
@@ -87,9 +98,8 @@ def test_a_limit_is_met_up_to_one_part_in_a_billion() -> None:
         )
 
 
-@pytest.mark.parametrize(("name", "clients", "tokens", "seed"), [*SMALL_CELLS, *CELLS])
-def test_limits_set_to_what_an_answer_uses(name: str, clients: int, tokens: int, seed: int) -> None:
-    problem = family(name, clients, seed, tokens=tokens)
+def hugged_cells(problem: Problem) -> Iterator[tuple[Problem, Result, Evaluation]]:
+    """The problem with limits as its answer uses them, the answer, and its worth there, where feasible."""
     first = answer(problem)
     assert first.allocation is not None
     for limits in CHOICES:
@@ -97,21 +107,20 @@ def test_limits_set_to_what_an_answer_uses(name: str, clients: int, tokens: int,
             tight = hugged(problem, first.allocation, limits, delta)
             witness = evaluate(tight, first.allocation)
             if witness.feasible:
-                check_against_witness(solve(tight), witness)
+                yield tight, first, witness
+
+
+@pytest.mark.parametrize(("name", "clients", "tokens", "seed"), [*SMALL_CELLS, *CELLS])
+def test_limits_set_to_what_an_answer_uses(name: str, clients: int, tokens: int, seed: int) -> None:
+    for tight, _, witness in hugged_cells(family(name, clients, seed, tokens=tokens)):
+        check_against_witness(solve(tight), witness)
 
 
 @pytest.mark.parametrize(("name", "clients", "tokens", "seed"), [*SMALL_CELLS[::2], *CELLS])
 def test_warm_starts_from_the_answer_that_is_hugged(name: str, clients: int, tokens: int, seed: int) -> None:
-    problem = family(name, clients, seed, tokens=tokens)
-    first = answer(problem)
-    assert first.allocation is not None
-    for limits in CHOICES:
-        for delta in DELTAS:
-            tight = hugged(problem, first.allocation, limits, delta)
-            witness = evaluate(tight, first.allocation)
-            if witness.feasible:
-                check_against_witness(solve(tight, start=first), witness)
-                check_against_witness(solve(tight, start=first.allocation), witness)
+    for tight, first, witness in hugged_cells(family(name, clients, seed, tokens=tokens)):
+        check_against_witness(solve(tight, start=first), witness)
+        check_against_witness(solve(tight, start=first.allocation), witness)
 
 
 @pytest.mark.parametrize("block", [0, *(pytest.param(block, marks=SLOW) for block in range(1, 10))])
