@@ -102,7 +102,7 @@ def _solved(job: Job, problem: Problem) -> dict[str, Any]:
         "bound": result.bound if math.isfinite(result.bound) else math.inf,
         "gap": result.gap,
         "violation": math.inf if result.evaluation is None else result.evaluation.violation,
-        "claimed_ste": result.claimed_ste,
+        "claimed_ste": result.claimed_value,
         "claimed_bound": 0.0 if math.isnan(result.claimed_bound) else result.claimed_bound,
         "stop": str(result.stop),
         "quality": str(result.quality),
@@ -121,7 +121,7 @@ def _thinned(result: Result) -> tuple[tuple[float, float, float], ...]:
     """(seconds, STE, bound) of at most `TRACE_POINTS` points, the first and the last among them."""
     count = len(result.trace)
     chosen = np.unique(np.linspace(0, count - 1, min(count, TRACE_POINTS)).astype(int))
-    return tuple((result.trace[i].seconds, result.trace[i].ste, result.trace[i].bound) for i in chosen)
+    return tuple((result.trace[i].seconds, result.trace[i].value, result.trace[i].bound) for i in chosen)
 
 
 def _digest(data: bytes) -> str:

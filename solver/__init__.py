@@ -25,6 +25,7 @@ from .errors import (
 )
 from .evaluation import Evaluation, evaluate
 from .method import Answer, Request
+from .objective import Energy, Objective, Retained, RoundTime, Ste, TotalTime, Weighted
 from .problem import Problem
 from .registry import SolverInfo, register, solvers
 from .repair import repair
@@ -45,11 +46,13 @@ __all__ = [
     "Cqi",
     "Diagnosis",
     "Dropped",
+    "Energy",
     "Evaluation",
     "FileFormatError",
     "Grant",
     "InfeasibleError",
     "MissingDependencyError",
+    "Objective",
     "OptionError",
     "Plan",
     "Problem",
@@ -58,15 +61,20 @@ __all__ = [
     "RegistrationError",
     "Request",
     "Result",
+    "Retained",
+    "RoundTime",
     "Snr",
     "SolverFailedError",
     "SolverInfo",
     "Stacked",
+    "Ste",
     "Stop",
     "StsfloraError",
+    "TotalTime",
     "TracePoint",
     "UnknownNameError",
     "Utility",
+    "Weighted",
     "evaluate",
     "fading_margin_db",
     "plan_problem",

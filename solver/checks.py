@@ -105,13 +105,31 @@ def real_array(
         error: class of the error.
     """
     prefix = f"{name} = " if name else ""
-    try:
-        array = np.asarray(value)
-    except ValueError as ragged:
-        raise error(who, f"{prefix}a ragged sequence", "a regular array of numbers", "Pad it") from ragged
-    if array.dtype.kind in "iuf":
+    if type(value) is np.ndarray:
+        array = value
+    else:
+        try:
+            array = np.asarray(_plain_array(value))
+        except ValueError as ragged:
+            raise error(who, f"{prefix}a ragged sequence", "a regular array of numbers", "Pad it") from ragged
+        except Exception as failure:  # whatever a stranger's object raises
+            got = f"{prefix}a {type(value).__name__:.40} that is unreadable"
+            raise error(who, got, "real numbers (integers or floats)", "Convert it first") from failure
+    if array.dtype.kind in "iuf" and array.dtype.itemsize <= 8:
         return array
+    if isinstance(value, np.ma.MaskedArray):
+        raise error(who, f"{prefix}masked entries", "numbers throughout", "Fill them first")
     raise error(who, f"{prefix}type {array.dtype}", "real numbers (integers or floats)", "Convert it first")
+
+
+def _plain_array(value: Any) -> Any:
+    """What numpy reads as it is meant: tensors without their graph, masked arrays if nothing is masked."""
+    if hasattr(value, "detach"):  # a torch tensor; numpy knows no bfloat16
+        value = value.detach().cpu()
+        return (value.double() if value.is_floating_point() else value).numpy()
+    if isinstance(value, np.ma.MaskedArray):
+        return np.array(None) if np.ma.is_masked(value) else value.data
+    return value
 
 
 def read_only(array: NDArray[Any], kind: type[Number]) -> NDArray[Number]:

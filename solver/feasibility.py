@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .physics.demand import Demand
 from .physics.instance import NO_TABLE
 from .physics.jit import compiled
-from .physics.loops import LONGEST_S, fits_eventually
+from .physics.loops import LONGEST_S, fits_eventually, least_areas
 from .physics.payload import payload_of
-from .problem import FloatArray, IntArray, Problem
+from .problem import STE, FloatArray, IntArray, Problem
 from .result import Diagnosis
-from .tolerances import PERMITTED_SHARE
+from .tolerances import EPSILON, PERMITTED_SHARE
 
 
 def within_tolerance(problem: Problem) -> Problem:
@@ -41,12 +42,17 @@ def diagnose(problem: Problem) -> Diagnosis | None:
     together: the bandwidths that meet the deadlines with the fewest tokens add up to more than there
     is; clients without a deadline need arbitrarily little, but not nothing.
 
+    With alternatives, skipping, blocks or a longest round the same sums count, of each client's least need. Of
+    what an objective requires of all together only this is decided here: whether all utilities are enough.
+
     Limits count as `evaluate` counts them, tolerance included: what it accepts is never called infeasible.
     They are named as given. The largest set that fits takes clients by least bandwidth need.
 
     Cost: O(M log M) when infeasible, one evaluation of the rate where equal bandwidths prove that all is
     well, one of the closed form otherwise.
     """
+    if not problem.is_plain:
+        return _diagnose_rows(problem)
     if _equal_shares_suffice(
         problem.gain,
         problem.bits_per_token,
@@ -97,6 +103,105 @@ def diagnose(problem: Problem) -> Diagnosis | None:
         unit="Hz",
         clients_that_fit=clients_that_fit,
     )
+
+
+def _diagnose_rows(problem: Problem) -> Diagnosis | None:
+    """`diagnose` for any problem: the least need of every row, then of every client, then their sum."""
+    permitted = problem.with_raised_limits(PERMITTED_SHARE)
+    rows = np.arange(problem.row_count)
+    nats = problem.bits_of(rows, problem.min_tokens) * math.log(2.0)
+    left_s = permitted.objective.longest_round_s - problem.overhead_s
+    slot_s = np.minimum(np.minimum(permitted.deadline_s, LONGEST_S), left_s)
+    energy_j = permitted.max_energy_j - problem.before_j
+    can = (slot_s > 0.0) & (energy_j > 0.0)
+    slot_s, energy_j = np.where(can, slot_s, 1.0), np.where(can, energy_j, 1.0)
+    available_j = np.minimum(permitted.max_power_w * slot_s, energy_j)
+    area, _ = least_areas(nats, available_j * problem.gain / problem.noise_w_per_hz)
+    density = permitted.max_psd_w_per_hz * (problem.gain / problem.noise_w_per_hz)
+    efficiency = np.minimum(problem.max_bps_per_hz * math.log(2.0), np.log1p(density))
+    need = np.where(nats == 0.0, 0.0, np.maximum(area, nats / efficiency) / slot_s)
+    unit_hz, budget = 1.0, permitted.bandwidth_hz
+    if problem.block_hz is not None:
+        need = np.where(nats == 0.0, 0.0, np.maximum(np.ceil(need / problem.block_hz), 1.0))
+        unit_hz, budget = problem.block_hz, math.floor(budget / problem.block_hz)
+    need = np.where(can, need, math.inf)
+    best = _best_rows(problem, need)
+    least = np.where(problem.may_skip, 0.0, need[best])
+    if problem.objective == STE and problem.may_skip.all():
+        first = int(np.argmin(need[best]))  # somebody has to send
+        least[first] = need[best][first]
+    order = np.argsort(least, kind="stable")
+    fits = order[np.cumsum(least[order]) <= budget]
+    clients_that_fit = tuple(sorted(int(m) for m in fits))
+    if np.isinf(least).any():
+        broken = np.flatnonzero(np.isinf(least))
+        row = best[broken]
+        no_time = left_s[row] <= 0.0
+        limit = "round" if no_time[0] else "energy"
+        if limit == "energy" and problem.max_power_w[row[0]] * slot_s[row[0]] < energy_j[row[0]]:
+            limit = "round" if left_s[row[0]] < permitted.deadline_s[row[0]] else "deadline"
+        if no_time[0]:
+            there, takes = problem.objective.longest_round_s + 0.0 * row, problem.overhead_s[row]
+        else:
+            least_j = nats * problem.noise_w_per_hz / problem.gain
+            there = np.where(can[row], available_j[row], problem.max_energy_j[row])
+            takes = np.where(can[row], least_j[row], problem.before_j[row] + least_j[row])
+        return Diagnosis(
+            limit=limit,
+            clients=tuple(int(m) for m in broken),
+            available=tuple(float(v) for v in there),
+            needed=tuple(float(v) for v in takes),
+            unit="s" if no_time[0] else "J",
+            clients_that_fit=clients_that_fit,
+        )
+    if least.sum() > budget:
+        fits = fits[: problem.clients - 1]  # sums in another order may differ by rounding
+        left_out = sorted(set(range(problem.clients)) - {int(m) for m in fits})
+        return Diagnosis(
+            limit="bandwidth",
+            clients=tuple(left_out),
+            available=(problem.bandwidth_hz,),
+            needed=(float(least.sum()) * unit_hz,),
+            unit="Hz",
+            clients_that_fit=tuple(sorted(int(m) for m in fits)),
+        )
+    required = permitted.objective.least_retained
+    if required > 0.0:
+        most = _most_utility(problem, np.isfinite(need))
+        if most < required:
+            return Diagnosis(
+                limit="retained",
+                clients=tuple(range(problem.clients)),
+                available=(most,),
+                needed=(problem.objective.least_retained,),
+                unit="",
+                clients_that_fit=tuple(range(problem.clients)),
+            )
+    return None
+
+
+def _best_rows(problem: Problem, need: FloatArray) -> IntArray:
+    """(M,) each client's row of least need."""
+    if problem.is_one_row_each:
+        return problem.client
+    order = np.lexsort((need, problem.client))
+    first = np.concatenate(([True], np.diff(problem.client[order]) > 0))
+    return np.asarray(order[first])
+
+
+def _most_utility(problem: Problem, can: NDArray[np.bool_]) -> float:
+    """Sum of every client's largest utility, over the rows that can be sent."""
+    counts = np.arange(problem.tokens + 1)
+    if problem.utility is None:
+        worth = np.concatenate(
+            (np.zeros((problem.row_count, 1)), np.cumsum(problem.importance, axis=1)), axis=1
+        )
+    else:
+        worth = problem.utility
+    allowed = (counts >= problem.min_tokens[:, None]) & (counts <= problem.max_tokens[:, None]) & can[:, None]
+    best = np.zeros(problem.clients)
+    np.maximum.at(best, problem.client, np.max(worth, axis=1, where=allowed, initial=0.0))
+    return float(best.sum()) * (1.0 + (problem.clients + problem.tokens) * EPSILON)
 
 
 @compiled

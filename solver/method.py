@@ -54,6 +54,9 @@ class Request:
 class Answer:
     """What a method hands back to `solve`; only `allocation` and `bound` matter, the rest explains.
 
+    `bound` is None where nothing is proved. `stop` is `Stop.INFEASIBLE` where a method has proved that what
+    the objective requires cannot be had.
+
     Examples:
         >>> from stsflora.solver import Allocation, Answer
         >>> answer = Answer(Allocation([3], [1e6], [0.1]), bound=12.0, stats={"iterations": 4})
@@ -63,9 +66,9 @@ class Answer:
 
     allocation: Allocation | None
     stop: Stop = Stop.CONVERGED
-    bound: float = math.inf
+    bound: float | None = None
     stationary: bool = False
-    claimed_ste: float = math.nan
+    claimed_value: float = math.nan
     trace: tuple[TracePoint, ...] = ()
     stats: Mapping[str, Any] = field(default_factory=dict)
     message: str = ""

@@ -1,8 +1,10 @@
-"""Problem: the data of one uplink round to allocate (maximise STE), checked once."""
+"""Problem: the data of one uplink round to allocate, checked once."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from inspect import signature
 from os import PathLike
 from typing import Any, Final
@@ -10,31 +12,34 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .checks import Number, largest_of, least_of, read_only, real_array, require_entries, whole, within
+from . import problem_fields as check
+from .checks import largest_of, least_of
 from .errors import ProblemError
 from .files.problem_files import read_fields, write_fields
+from .objective import OBJECTIVES, Objective, Retained, Ste, TotalTime, Weighted
 from .units import THERMAL_NOISE_W_PER_HZ
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-SMALLEST: Final = 1e-40
-LARGEST: Final = 1e40
-"""Magnitudes beyond these are refused: between them no product that a solver forms leaves float64."""
-
-
-BLOCK: Final = 2**16
-"""So many entries of a table are compared at once: they fit the processor's cache, and no copy is large."""
-
-LIMITS: Final = ("bandwidth_hz", "max_power_w", "max_energy_j", "deadline_s")
+LIMITS: Final = ("bandwidth_hz", "max_power_w", "max_energy_j", "deadline_s", "max_psd_w_per_hz")
 """What an allocation may use at most."""
+
+STE: Final = Ste()
+
+ONE_VALUE: Final = ("bandwidth_hz", "extra_tokens", "noise_w_per_hz", "block_hz", "objective")
+"""Fields that are no arrays."""
 
 
 @dataclass(frozen=True, init=False, eq=False)
 class Problem:
-    """One uplink round of M clients with N patch tokens each (design section 1); immutable.
+    """One uplink round of M clients: what each may send, what the air costs, what is wanted; immutable.
 
-    Scalars broadcast to (M,). Arrays are copied, become read-only float64 (`min_tokens` int64), and
+    A problem has R rows, each an alternative of the client that it names; exactly one row of every client is
+    chosen, and in it how many tokens K to send. By default row m is client m's only one, and the objective
+    is the Semantic Transmission Efficiency (design sections 1 and 3).
+
+    Scalars broadcast to (R,). Arrays are copied, become read-only float64 (counts int64), and
     `importance` is sorted descending along the tokens. All input checks live here; solvers make none.
 
     An array that is so already is taken over, not copied: read-only, as is all that it is a view of, of that
@@ -42,31 +47,43 @@ class Problem:
     say `array.flags.writeable = False`, and leave it so.
 
     Args:
-        gain: (M,) linear channel power gain, > 0.
-        importance: (M, N) attention mass per token, >= 0, not all zero.
-        bits_per_token: (M,) bit, > 0: batch size x width x bits per element.
+        gain: (R,) linear channel power gain, > 0.
         bandwidth_hz: shared uplink bandwidth, Hz, > 0.
-        max_power_w: (M,) W, > 0.
-        max_energy_j: (M,) J, > 0, uplink energy budget of the round; inf for none.
-        deadline_s: (M,) s, > 0, limit on the uplink time; inf for none.
-        overhead_s: (M,) s, >= 0, time before the upload that counts in the round time.
-        min_tokens: (M,) int in 1..N.
+        max_power_w: (R,) W, > 0.
+        max_energy_j: (R,) J, > 0, energy budget of the round; inf for none.
+        importance: (R, N) attention mass per token, >= 0; zeros where only `utility` is given.
+        bits_per_token: (R,) bit, > 0: batch size x width x bits per element. Needed without `payload_bits`.
+        deadline_s: (R,) s, > 0, limit on the uplink time; inf for none.
+        overhead_s: (R,) s, >= 0, time before the upload that counts in the round time.
+        min_tokens: (R,) int in 0..max_tokens; by default min(1, max_tokens).
         extra_tokens: int >= 0, tokens sent besides the kept ones ([CLS] and the merged token).
         noise_w_per_hz: noise power density, W/Hz, > 0.
-        payload_bits: None for bits_per_token x (K + extra_tokens), or (M, N + 1) bit: what sending K = 0..N
-            tokens takes, >= 0, strictly increasing in K. `bits_per_token` and `extra_tokens` then count for
-            nothing. Not all solvers take a table, see `SolverInfo.payload_tables`.
+        payload_bits: None for bits_per_token x (K + extra_tokens), or (R, N + 1) bit: what sending K = 0..N
+            tokens takes, >= 0, strictly increasing up to `max_tokens`. `bits_per_token` and `extra_tokens`
+            then count for nothing.
+        max_tokens: (R,) int in 0..N, by default N: rows of fewer tokens, or of a fixed payload (0).
+        utility: (R, N + 1) worth of sending K = 0..N tokens, finite, >= 0, of any shape; by default the sum
+            of the K largest importances.
+        client: (R,) int, whose alternative a row is; every client 0..M-1 has one. By default 0..R-1.
+        may_skip: (M,) bool, whether the client may send nothing: no utility, no time, no energy.
+        before_j: (R,) J, >= 0, spent before the upload; counts against `max_energy_j`.
+        max_psd_w_per_hz: (R,) W/Hz, > 0, limit on power per bandwidth; inf for none.
+        max_bps_per_hz: (R,) bit/s/Hz, > 0, the highest modulation and coding; inf for none.
+        block_hz: bandwidth comes in whole resource blocks of so many Hz; None for any share.
+        objective: `Ste`, `Retained`, `RoundTime`, `Weighted`, `Energy` or `TotalTime`.
+
+    Not all solvers take all of it; `SolverInfo` says what each does.
 
     Raises:
-        ProblemError: a field has the wrong shape, type or range.
+        ProblemError: a field has the wrong shape, type or range, or the objective has no optimum.
 
     `dataclasses.replace` makes a changed copy, checked anew.
 
-    Cost: O(M N), or O(M N log N) where `importance` has to be sorted; one copy of what is not taken over.
+    Cost: O(R N), or O(R N log N) where `importance` has to be sorted; one copy of what is not taken over.
 
     Examples:
         >>> from dataclasses import replace
-        >>> from stsflora.solver import Problem
+        >>> from stsflora.solver import Problem, RoundTime
         >>> problem = Problem(
         ...     gain=[1e-9, 2e-10],
         ...     importance=[[0.1, 0.6, 0.3], [0.5, 0.4, 0.1]],
@@ -79,87 +96,191 @@ class Problem:
         array([0.6, 0.3, 0.1])
         >>> replace(problem, deadline_s=2.0).deadline_s
         array([2., 2.])
+        >>> replace(problem, client=[0, 0], objective=RoundTime(retained=0.8)).clients
+        1
     """
 
     gain: FloatArray
-    importance: FloatArray
-    bits_per_token: FloatArray
     bandwidth_hz: float
     max_power_w: FloatArray
     max_energy_j: FloatArray
+    importance: FloatArray
+    bits_per_token: FloatArray
     deadline_s: FloatArray
     overhead_s: FloatArray
     min_tokens: IntArray
     extra_tokens: int
     noise_w_per_hz: float
     payload_bits: FloatArray | None
+    max_tokens: IntArray
+    utility: FloatArray | None
+    client: IntArray
+    may_skip: NDArray[np.bool_]
+    before_j: FloatArray
+    max_psd_w_per_hz: FloatArray
+    max_bps_per_hz: FloatArray
+    block_hz: float | None
+    objective: Objective
 
     def __init__(
         self,
+        *,
         gain: ArrayLike,
-        importance: ArrayLike,
-        bits_per_token: ArrayLike,
         bandwidth_hz: float,
         max_power_w: ArrayLike,
         max_energy_j: ArrayLike,
+        importance: ArrayLike | None = None,
+        bits_per_token: ArrayLike | None = None,
         deadline_s: ArrayLike = np.inf,
         overhead_s: ArrayLike = 0.0,
-        min_tokens: ArrayLike = 1,
+        min_tokens: ArrayLike | None = None,
         extra_tokens: int = 2,
         noise_w_per_hz: float = THERMAL_NOISE_W_PER_HZ,
         payload_bits: ArrayLike | None = None,
+        max_tokens: ArrayLike | None = None,
+        utility: ArrayLike | None = None,
+        client: ArrayLike | None = None,
+        may_skip: ArrayLike = False,
+        before_j: ArrayLike = 0.0,
+        max_psd_w_per_hz: ArrayLike = np.inf,
+        max_bps_per_hz: ArrayLike = np.inf,
+        block_hz: float | None = None,
+        objective: Objective = STE,
     ) -> None:
-        importance_sorted = _importance(importance)
-        clients, tokens = importance_sorted.shape
-        values: dict[str, Any] = {
-            "importance": importance_sorted,
-            "gain": _per_client("gain", gain, clients),
-            "bits_per_token": _per_client("bits_per_token", bits_per_token, clients),
-            "max_power_w": _per_client("max_power_w", max_power_w, clients),
-            "max_energy_j": _per_client("max_energy_j", max_energy_j, clients, infinite=True),
-            "deadline_s": _per_client("deadline_s", deadline_s, clients, infinite=True),
-            "overhead_s": _per_client("overhead_s", overhead_s, clients, zero=True),
-            "min_tokens": _token_counts(min_tokens, clients, tokens),
-            "bandwidth_hz": _scalar("bandwidth_hz", bandwidth_hz),
-            "noise_w_per_hz": _scalar("noise_w_per_hz", noise_w_per_hz),
-            "extra_tokens": _extra_tokens(extra_tokens),
-            "payload_bits": None if payload_bits is None else _payload_table(payload_bits, clients, tokens),
-        }
-        self.__dict__.update(values)
+        worth = None if utility is None else check.utility_table(utility)
+        attention = check.importance_table(importance, worth)
+        rows, tokens = attention.shape
+        if bits_per_token is None:
+            if payload_bits is None:
+                raise ProblemError(
+                    "Problem", "no bits_per_token", "it, or payload_bits", "Say what a token takes"
+                )
+            bits_per_token = 1.0
+        most = check.max_counts(max_tokens, rows, tokens)
+        owner, clients = check.owners(client, rows)
+        table = None if payload_bits is None else check.payload_table(payload_bits, most, rows, tokens)
+        self.__dict__.update(
+            gain=check.per_row("gain", gain, rows),
+            bandwidth_hz=check.scalar("bandwidth_hz", bandwidth_hz),
+            max_power_w=check.per_row("max_power_w", max_power_w, rows),
+            max_energy_j=check.per_row("max_energy_j", max_energy_j, rows, infinite=True),
+            importance=attention,
+            bits_per_token=check.per_row("bits_per_token", bits_per_token, rows),
+            deadline_s=check.per_row("deadline_s", deadline_s, rows, infinite=True),
+            overhead_s=check.per_row("overhead_s", overhead_s, rows, zero=True),
+            min_tokens=check.min_counts(min_tokens, most, rows, tokens),
+            extra_tokens=check.extra_count(extra_tokens),
+            noise_w_per_hz=check.scalar("noise_w_per_hz", noise_w_per_hz),
+            payload_bits=table,
+            max_tokens=most,
+            utility=worth,
+            client=owner,
+            may_skip=check.flags(may_skip, clients),
+            before_j=check.seldom("before_j", before_j, rows, zero=True),
+            max_psd_w_per_hz=check.seldom("max_psd_w_per_hz", max_psd_w_per_hz, rows, infinite=True),
+            max_bps_per_hz=check.seldom("max_bps_per_hz", max_bps_per_hz, rows, infinite=True),
+            block_hz=None if block_hz is None else check.scalar("block_hz", block_hz),
+            objective=objective,
+        )
+        _check_objective(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self.as_dict(),)
+        return Problem.from_dict, (self.as_dict(),)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Problem):
             return NotImplemented
         mine, theirs = self.as_dict(), other.as_dict()
         return mine.keys() == theirs.keys() and all(
-            np.array_equal(value, theirs[name]) for name, value in mine.items()
+            np.array_equal(value, theirs[name]) if isinstance(value, np.ndarray) else value == theirs[name]
+            for name, value in mine.items()
         )
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
+        rows = "" if self.is_one_row_each else f"rows={self.row_count}, "
+        wanted = "" if self.objective == STE else f", objective={self.objective}"
         return (
-            f"Problem(clients={self.clients}, tokens={self.tokens}, "
-            f"bandwidth_hz={self.bandwidth_hz:g}, extra_tokens={self.extra_tokens})"
+            f"Problem(clients={self.clients}, {rows}tokens={self.tokens}, "
+            f"bandwidth_hz={self.bandwidth_hz:g}, extra_tokens={self.extra_tokens}{wanted})"
         )
 
     @property
     def clients(self) -> int:
         """M, the number of clients."""
+        return int(self.may_skip.shape[0])
+
+    @property
+    def row_count(self) -> int:
+        """R, the number of rows: alternatives of all clients."""
         return int(self.importance.shape[0])
 
     @property
     def tokens(self) -> int:
-        """N, the number of patch tokens per client."""
+        """N, the number of patch tokens per row."""
         return int(self.importance.shape[1])
+
+    @cached_property
+    def is_one_row_each(self) -> bool:
+        """Whether row m is the only alternative of client m."""
+        return self.clients == self.row_count and bool((self.client == np.arange(self.row_count)).all())
+
+    @cached_property
+    def row_of_client(self) -> IntArray:
+        """(M,) the first row of each client: its only one where the problem has no alternatives."""
+        if self.is_one_row_each:
+            return self.client
+        _, first = np.unique(self.client, return_index=True)
+        return check.frozen(np.asarray(first, dtype=np.int64))
+
+    @cached_property
+    def has_caps(self) -> bool:
+        """Whether power per hertz or bits per hertz are limited."""
+        return not (check.is_all(self.max_psd_w_per_hz, np.inf) and check.is_all(self.max_bps_per_hz, np.inf))
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether this is the token problem: STE, one row per client, sums of importances, no caps."""
+        return (
+            self.objective == STE
+            and self.utility is None
+            and self.block_hz is None
+            and check.is_all(self.max_tokens, self.tokens)
+            and check.is_all(self.may_skip, False)
+            and check.is_all(self.before_j, 0.0)
+            and not self.has_caps
+            and least_of(self.min_tokens) >= 1
+            and self.is_one_row_each
+        )
+
+    def worth_of(self, row: IntArray, tokens: IntArray) -> FloatArray:
+        """(n,) utilities of token counts in given rows; counts beyond N are worth what N are."""
+        sent = np.minimum(tokens, self.tokens)
+        if self.utility is not None:
+            return np.asarray(self.utility[row, sent])
+        kept = np.arange(self.tokens) < sent[:, None]
+        return np.asarray(np.sum(self.importance[row], axis=1, where=kept))
+
+    def bits_of(self, row: IntArray, tokens: IntArray) -> FloatArray:
+        """(n,) payloads of token counts in given rows, bit."""
+        if self.payload_bits is not None:
+            return np.asarray(self.payload_bits[row, np.minimum(tokens, self.tokens)])
+        return np.asarray(self.bits_per_token[row] * (tokens + float(self.extra_tokens)))
 
     def as_dict(self) -> dict[str, Any]:
         """The constructor's arguments by name (arrays are not copied), without those that are None."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
+
+    @staticmethod
+    def from_dict(arguments: Mapping[str, Any]) -> Problem:
+        """The problem of `as_dict`. Raises ProblemError."""
+        known = signature(Problem).parameters
+        unknown = [name for name in arguments if name not in known]
+        if unknown:
+            raise ProblemError("Problem", f"a field {unknown[0]!r:.60}", ", ".join(known), "Correct the name")
+        return Problem(**arguments)
 
     def subset(self, clients: ArrayLike) -> Problem:
         """The same round with only the clients at the given indices, in that order.
@@ -167,208 +288,166 @@ class Problem:
         Raises:
             ProblemError: an index is no whole number in 0..M-1, or there is none.
         """
-        rows = np.asarray(clients)
-        if rows.ndim != 1 or rows.dtype.kind not in "iu" or ((rows < 0) | (rows >= self.clients)).any():
+        chosen = np.asarray(clients)
+        if (
+            chosen.ndim != 1
+            or chosen.dtype.kind not in "iu"
+            or ((chosen < 0) | (chosen >= self.clients)).any()
+        ):
             raise ProblemError(
                 "Problem.subset",
                 f"{clients!r:.60}",
                 f"a sequence of indices from 0 to {self.clients - 1}",
                 "Turn a mask into indices with numpy.flatnonzero",
             )
-        arguments: dict[str, Any] = {
-            name: value[rows] if isinstance(value, np.ndarray) else value
-            for name, value in self.as_dict().items()
-        }
+        arguments = self.as_dict()
+        if self.is_one_row_each:
+            rows = chosen
+            arguments["client"] = None
+        else:
+            of_client = [np.flatnonzero(self.client == m) for m in chosen]
+            rows = np.concatenate([np.empty(0, np.int64), *of_client])
+            arguments["client"] = np.repeat(np.arange(chosen.size), [part.size for part in of_client])
+        for name, value in arguments.items():
+            if isinstance(value, np.ndarray) and name not in {"client", "may_skip"}:
+                arguments[name] = value[rows]
+        arguments["may_skip"] = self.may_skip[chosen]
+        if isinstance(self.objective, TotalTime):
+            arguments["objective"] = TotalTime(self.objective.weights(self.clients)[chosen])
         return Problem(**arguments)
 
     def with_raised_limits(self, share: float) -> Problem:
-        """The same round with its four limits times 1 + share; nothing is copied or checked anew."""
-        limits = {name: getattr(self, name) * (1.0 + share) for name in LIMITS}
-        return self._unchecked(limits)
+        """The same round with its limits loosened by a share of themselves; nothing is checked anew.
 
-    def rows(self, first: int, clients: int, bandwidth_hz: float) -> Problem:
-        """The round of some clients that follow each other; nothing is copied or checked anew."""
+        Those of the objective too: a required sum of utilities is lowered.
+        """
+        limits = {name: getattr(self, name) * (1.0 + share) for name in LIMITS[:4]}
+        if self.has_caps:
+            limits["max_psd_w_per_hz"] = self.max_psd_w_per_hz * (1.0 + share)
+        return self._unchecked(limits | {"objective": self.objective.relaxed(share)})
+
+    def part(self, first: int, clients: int, bandwidth_hz: float) -> Problem:
+        """The round of some clients that follow each other, one row each; nothing is checked anew."""
         arrays = {name: value for name, value in self.__dict__.items() if isinstance(value, np.ndarray)}
         cut = {name: value[first : first + clients] for name, value in arrays.items()}
-        return self._unchecked(cut | {"bandwidth_hz": bandwidth_hz})
+        return self._unchecked(cut | {"bandwidth_hz": bandwidth_hz, "client": np.arange(clients)})
 
     def _unchecked(self, changes: dict[str, Any]) -> Problem:
         """A copy with other values of some fields, whose arrays become read-only."""
         changed = object.__new__(Problem)
         changed.__dict__.update(self.__dict__)
         for name, value in changes.items():
-            changed.__dict__[name] = _frozen(value) if isinstance(value, np.ndarray) else value
+            changed.__dict__[name] = check.frozen(value) if isinstance(value, np.ndarray) else value
         return changed
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write to `.npz` or readable `.json` (by ending), atomically. Raises FileFormatError."""
-        write_fields(self.as_dict(), path)
+        values = self.as_dict()
+        objective: Objective = values.pop("objective")
+        if self.is_one_row_each:
+            del values["client"]
+        if self.utility is not None and not self.importance.any():
+            del values["importance"]
+        for name in ("may_skip", "before_j"):
+            if check.is_all(values[name], 0.0):
+                del values[name]
+        for name in ("max_psd_w_per_hz", "max_bps_per_hz"):
+            if check.is_all(values[name], np.inf):
+                del values[name]
+        if check.is_all(self.max_tokens, self.tokens):
+            del values["max_tokens"]
+        if "may_skip" in values:
+            values["may_skip"] = self.may_skip.astype(np.int64)
+        if objective != STE:
+            for name, value in objective.settings().items():
+                values[f"objective.{objective.name}.{name}"] = np.asarray(value)
+        write_fields(values, path)
 
     @staticmethod
     def load(path: str | PathLike[str]) -> Problem:
         """Read what `save` wrote; never unpickles. Raises FileFormatError, ProblemError."""
         parameters = signature(Problem).parameters
         required = [name for name, parameter in parameters.items() if parameter.default is parameter.empty]
-        return Problem(**read_fields(path, list(parameters), required))
+        wanted = {
+            f"objective.{kind.name}.{field.name}": (kind, field.name)
+            for kind in OBJECTIVES.values()
+            for field in fields(kind)
+        }
+        plain = [name for name in parameters if name != "objective"]
+        values = read_fields(path, [*plain, *wanted], required)
+        named = [name for name in values if name in wanted]
+        settings = {wanted[name][1]: _one_or_many(values.pop(name)) for name in named}
+        kinds = {wanted[name][0] for name in named}
+        if len(kinds) > 1:
+            raise ProblemError("Problem.objective", ", ".join(named), "one objective", "Correct the file")
+        if kinds:
+            values["objective"] = kinds.pop()(**settings)
+        return Problem(**values)
 
 
-def _rebuild(arguments: dict[str, Any]) -> Problem:
-    return Problem(**arguments)
+def _one_or_many(value: Any) -> Any:
+    """A number of a file, or (M,) of them."""
+    array = np.asarray(value)
+    return array.item() if array.ndim == 0 else array
 
 
-def _require(name: str, array: NDArray[Any], good: NDArray[np.bool_], allowed: str, next_step: str) -> None:
-    if not good.all():
-        require_entries(f"Problem.{name}", array, good, allowed, next_step)
-
-
-def _require_magnitude(name: str, array: NDArray[Any], *, zero: bool = False, infinite: bool = False) -> None:
-    """Refuse finite values so large, or limits so small, that their unit must be wrong."""
-    good = within(array, 0.0 if zero else SMALLEST, LARGEST)
-    if infinite:
-        good |= array == np.inf
-    if not good.all():
-        allowed = f"magnitudes from {SMALLEST:g} to {LARGEST:g}"
-        _require(name, array, good, allowed, "Check the units: SI units and linear gains, not dB")
-
-
-def _importance(value: ArrayLike) -> FloatArray:
-    given = real_array("Problem.importance", value)
-    if given.ndim != 2 or 0 in given.shape:
+def _check_objective(problem: Problem) -> None:
+    """Raise ProblemError where the objective does not fit the problem, or has no optimum on any."""
+    objective = problem.objective
+    if not isinstance(objective, Objective):
         raise ProblemError(
-            "Problem.importance",
-            f"shape {given.shape}",
-            "(M, N) with M >= 1 clients and N >= 1 tokens",
-            "Stack one row of token importances per client",
+            "Problem.objective", f"{objective!r:.60}", ", ".join(OBJECTIVES), "Pass Ste(), RoundTime(), ..."
         )
-    if _along_tokens(np.greater_equal, given):
-        array = read_only(given, np.float64)
-    else:
-        array = np.negative(given, dtype=np.float64, order="C")  # sorts upwards only; NaN comes last
-        array.sort(axis=1)
-        array = _frozen(np.negative(array, out=array))
-    least, largest = least_of(array[:, -1]), largest_of(array[:, 0])
-    if not (least >= 0.0 and largest < np.inf):  # also where either is NaN
-        unsorted = given.astype(np.float64)
-        good = within(unsorted, 0.0, open_high=True)
-        _require("importance", unsorted, good, "finite and >= 0", "Clean the attention map")
-    if not largest > 0.0:
+    skips = not check.is_all(problem.may_skip, False)
+    weights = getattr(objective, "weight", 1.0)
+    if isinstance(weights, tuple) and len(weights) != problem.clients:
         raise ProblemError(
-            "Problem.importance",
+            "TotalTime.weight", f"{len(weights)} weights", f"{problem.clients}", "Give one per client"
+        )
+    if skips and not objective.maximises and not objective.least_retained > 0.0:
+        raise ProblemError(
+            "Problem.may_skip",
+            f"True with {objective.name} and nothing required",
+            "may_skip=False, or retained > 0 where the objective has it",
+            "Otherwise nobody sending is best",
+        )
+    if isinstance(objective, Ste | Retained) and not _has_worth(problem):
+        raise ProblemError(
+            "Problem.importance" if problem.utility is None else "Problem.utility",
             "all zeros",
             "at least one positive entry",
             "Check where the attention is read",
         )
-    if not _in_range(largest, largest):
-        _require_magnitude("importance", np.asarray(largest))
-    return array
-
-
-def _payload_table(value: ArrayLike, clients: int, tokens: int) -> FloatArray:
-    array = real_array("Problem.payload_bits", value)
-    if array.shape != (clients, tokens + 1):
+    unhurried = isinstance(objective, Weighted) and objective.per_second == 0.0
+    if unhurried and not largest_of(problem.deadline_s) < np.inf:
         raise ProblemError(
-            "Problem.payload_bits",
-            f"shape {array.shape}",
-            f"({clients}, {tokens + 1}): a row per client, K = 0..N",
-            "Give the bits of 0 tokens too; they count for nothing",
+            "Weighted.per_second", "0 without deadlines", "per_second > 0", "Slower is cheaper for ever"
         )
-    array = read_only(array, np.float64)
-    most = LARGEST * 2.0**32  # as large as bits_per_token x (K + extra_tokens) may be
-    if _along_tokens(np.less, array):
-        starts = least_of(array[:, 0]) >= 0.0 and least_of(array[:, 1]) >= SMALLEST
-        if starts and largest_of(array[:, -1]) <= most:
-            return array
-    good = within(array, 0.0, open_high=True)
-    _require("payload_bits", array, good, "finite and >= 0", "Count headers as bits of every K")
-    rises = np.diff(array, axis=1, prepend=-1.0) > 0
-    _require("payload_bits", array, rises, "strictly increasing along the tokens", "Every token takes bits")
-    _require_magnitude("payload_bits", np.minimum(array[:, 1:], 1.0))
-    _require("payload_bits", array, array <= most, f"up to {most:g}", "Check the units")
-    return array
+    if isinstance(objective, Ste):
+        _check_instant(problem)
 
 
-def _along_tokens(compare: np.ufunc, table: NDArray[Any]) -> bool:
-    """Whether each entry of a table compares so with the next of its row; NaN with none."""
-    rows = max(1, BLOCK // table.shape[1])
-    return all(
-        bool(compare(table[first : first + rows, :-1], table[first : first + rows, 1:]).all())
-        for first in range(0, table.shape[0], rows)
+def _has_worth(problem: Problem) -> bool:
+    if problem.utility is not None:
+        return bool(problem.utility.any())
+    return problem.tokens > 0 and largest_of(problem.importance[:, 0]) > 0.0
+
+
+def _check_instant(problem: Problem) -> None:
+    """Refuse rows that would be worth something in no time: their STE has no bound."""
+    if least_of(problem.min_tokens) > 0 or problem.utility is None:
+        return
+    rows = np.arange(problem.row_count)
+    fewest = problem.min_tokens
+    instant = (
+        (problem.bits_of(rows, fewest) == 0.0)
+        & (problem.overhead_s == 0.0)
+        & (problem.worth_of(rows, fewest) > 0.0)
     )
-
-
-def _per_client(
-    name: str, value: ArrayLike, clients: int, *, zero: bool = False, infinite: bool = False
-) -> FloatArray:
-    array = _one_per_client(name, value, clients, "one per row of importance")
-    array = _broadcast(array, clients, np.float64)
-    least, largest = least_of(array), largest_of(array)
-    if not _in_range(least, largest, zero=zero, infinite=infinite):  # or some are inf and some are not
-        good = within(array, 0.0, open_low=not zero, open_high=not infinite)
-        allowed = ("finite or inf" if infinite else "finite") + (" and >= 0" if zero else " and > 0")
-        _require(name, array, good, allowed, "Drop or repair that client")
-        _require_magnitude(name, array, zero=zero, infinite=infinite)
-    return array
-
-
-def _in_range(least: float, largest: float, *, zero: bool = False, infinite: bool = False) -> bool:
-    """Whether values from least to largest have magnitudes as they should; inf only where all are."""
-    if infinite and least == np.inf:
-        return True
-    return (0.0 if zero else SMALLEST) <= least and largest <= LARGEST
-
-
-def _token_counts(value: ArrayLike, clients: int, tokens: int) -> IntArray:
-    array = _one_per_client("min_tokens", value, clients)
-    if not (array.dtype.kind in "iu" and least_of(array) >= 1 and largest_of(array) <= tokens):
-        good, allowed = within(array, 1, tokens) & whole(array), f"whole numbers from 1 to N = {tokens}"
-        _require("min_tokens", array, good, allowed, "Lower it or send more tokens")
-    return _broadcast(array, clients, np.int64)
-
-
-def _broadcast(array: NDArray[Any], clients: int, kind: type[Number]) -> NDArray[Number]:
-    """(M,) read-only numbers of a type, from one or from M."""
-    if array.shape == (clients,):
-        return read_only(array, kind)
-    repeated = np.empty(clients, kind)
-    repeated[:] = array
-    return _frozen(repeated)
-
-
-def _one_per_client(name: str, value: ArrayLike, clients: int, says: str = "") -> NDArray[Any]:
-    array = real_array(f"Problem.{name}", value)
-    if array.shape in ((clients,), (), (1,)):
-        return array
-    allowed = f"a scalar or ({clients},)" + (f", {says}" if says else "")
-    raise ProblemError(f"Problem.{name}", f"shape {array.shape}", allowed, "Match it to importance")
-
-
-def _one_number(name: str, value: Any) -> NDArray[Any]:
-    array = real_array(f"Problem.{name}", value)
-    if array.size == 1:
-        return array.reshape(())
-    raise ProblemError(f"Problem.{name}", f"shape {array.shape}", "one number", "Pass a scalar")
-
-
-def _scalar(name: str, value: Any) -> float:
-    if isinstance(value, float) and _in_range(value, value):
-        return float(value)
-    array = _one_number(name, value)
-    good = within(array, 0.0, open_low=True, open_high=True)
-    _require(name, array, good, "finite and > 0", "Pass it in SI units")
-    _require_magnitude(name, array)
-    return float(array)
-
-
-def _extra_tokens(value: Any) -> int:
-    most = 2**31 - 1
-    if type(value) is int and 0 <= value <= most:
-        return value
-    array = _one_number("extra_tokens", value)
-    good = within(array, 0, most) & whole(array)
-    _require("extra_tokens", array, good, "a whole number >= 0", "Use 2 for [CLS] and merged")
-    return int(array)
-
-
-def _frozen(array: NDArray[Any]) -> NDArray[Any]:
-    array.flags.writeable = False
-    return array
+    if instant.any():
+        raise ProblemError(
+            "Problem.utility",
+            f"0 bits in 0 s that are worth {problem.worth_of(rows, fewest)[instant][0]:g}",
+            "for Ste, a payload or an overhead wherever there is worth",
+            "Count the header, or take Retained",
+        )

@@ -6,12 +6,31 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Final
 
 from .errors import MissingDependencyError, OptionError, ProblemError, RegistrationError, UnknownNameError
 from .method import Method
-from .physics.payload import payload_of
+from .objective import OBJECTIVES
 from .problem import Problem
+
+FEATURES: Final[Mapping[str, str]] = {
+    "payload_tables": "payload_bits",
+    "utility": "utility",
+    "token_limits": "min_tokens 0 or max_tokens below N",
+    "alternatives": "several rows of a client",
+    "skip": "may_skip",
+    "before_j": "before_j",
+    "caps": "max_psd_w_per_hz or max_bps_per_hz",
+    "blocks": "block_hz",
+    "overheads": "overheads of different lengths",
+    "requirement": "a required sum of utilities",
+}
+"""What a problem may have beyond one row per client, and by which field."""
+
+EVERYTHING: Final = frozenset(FEATURES)
+
+TOKEN_PROBLEM: Final[Mapping[str, frozenset[str]]] = {"ste": frozenset({"payload_tables", "overheads"})}
+"""What a method takes unless it says otherwise: the STE of one row per client."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +42,7 @@ class SolverInfo:
         summary: first sentence of its docstring.
         proves: "optimum" (closes the gap given time), "bound" (a valid bound) or "nothing".
         always_feasible: finds a feasible allocation on every feasible instance.
-        payload_tables: takes problems with `payload_bits`.
+        takes: the features of `FEATURES` that it takes, by the name of each objective that it takes.
         needs: importable packages it requires.
         extra: the extra that installs them, as in `pip install stsflora[extra]`.
         options: its own keyword options with their defaults.
@@ -39,7 +58,7 @@ class SolverInfo:
     summary: str
     proves: str
     always_feasible: bool
-    payload_tables: bool
+    takes: Mapping[str, frozenset[str]]
     needs: tuple[str, ...]
     extra: str
     options: Mapping[str, Any]
@@ -70,16 +89,21 @@ class SolverInfo:
                 f"Run {self.how_to_install}",
             )
 
-    def check_payload(self, problem: Problem) -> None:
-        """Raise ProblemError for a table of payloads that the method does not take."""
-        if not (self.payload_tables or payload_of(problem).uniform):
-            able = ", ".join(info.name for info in solvers() if info.payload_tables)
-            raise ProblemError(
-                f"solver {self.name!r}",
-                "a problem with payload_bits",
-                "payloads of bits_per_token x (K + extra_tokens)",
-                f"Take one of {able}",
-            )
+    def check_problem(self, problem: Problem) -> None:
+        """Raise ProblemError for an objective, or a feature with it, that the method does not take."""
+        objective = problem.objective.name
+        features = features_of(problem)
+        taken = self.takes.get(objective)
+        if taken is not None and features <= taken:
+            return
+        able = [i.name for i in solvers() if objective in i.takes and features <= i.takes[objective]]
+        lacking = [FEATURES[name] for name in FEATURES if name in features - (taken or frozenset())]
+        raise ProblemError(
+            f"solver {self.name!r}",
+            f"a problem with {'objective ' + objective if taken is None else ' and '.join(lacking)}",
+            f"objectives {', '.join(self.takes)}" if taken is None else f"{objective} without",
+            f"Take {' or '.join(able)}" if able else "No solver takes all of it",
+        )
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Raise OptionError for an option that the method does not have."""
@@ -87,6 +111,35 @@ class SolverInfo:
             if name not in self.options:
                 allowed = ", ".join(self.options) or "no options"
                 raise OptionError(f"solver {self.name!r}", f"option {name!r}", allowed, "Correct the name")
+
+
+def features_of(problem: Problem) -> frozenset[str]:
+    """Which of `FEATURES` a problem has.
+
+    Examples:
+        >>> from stsflora.benchmarks.families import family
+        >>> from stsflora.solver.registry import features_of
+        >>> sorted(features_of(family("round_time", clients=3, seed=0)))
+        ['overheads']
+    """
+    has = {
+        "payload_tables": problem.payload_bits is not None,
+        "overheads": bool((problem.overhead_s != problem.overhead_s[0]).any()),
+    }
+    if not problem.is_plain:
+        has |= {
+            "utility": problem.utility is not None,
+            "token_limits": bool(
+                (problem.min_tokens == 0).any() or (problem.max_tokens < problem.tokens).any()
+            ),
+            "alternatives": not problem.is_one_row_each,
+            "skip": bool(problem.may_skip.any()),
+            "before_j": bool((problem.before_j > 0.0).any()),
+            "caps": problem.has_caps,
+            "blocks": problem.block_hz is not None,
+            "requirement": problem.objective.least_retained > 0.0,
+        }
+    return frozenset(name for name, there in has.items() if there)
 
 
 _SOLVERS: dict[str, SolverInfo] = {}
@@ -97,7 +150,7 @@ def register(
     *,
     proves: str = "nothing",
     always_feasible: bool = True,
-    payload_tables: bool = True,
+    takes: Mapping[str, Iterable[str]] = TOKEN_PROBLEM,
     needs: Iterable[str] = (),
     extra: str = "all",
 ) -> Callable[[Method], Method]:
@@ -132,12 +185,13 @@ def register(
             or any(p.kind is not p.KEYWORD_ONLY or p.default is p.empty for p in own)
             or not method.__doc__
             or proves not in {"optimum", "bound", "nothing"}
+            or not (set(takes) <= set(OBJECTIVES) and set().union(*takes.values()) <= EVERYTHING)
         ):
             raise RegistrationError(
                 f"register({name!r})",
                 f"{method.__name__}{inspect.signature(method)}, proves={proves!r}",
                 "(problem, request, *, option=default, ...), a docstring, "
-                "proves in optimum | bound | nothing",
+                "proves in optimum | bound | nothing, takes {objective: features}",
                 "Follow docs/add_a_solver.md",
             )
         if name in _SOLVERS:
@@ -149,7 +203,7 @@ def register(
             summary=inspect.cleandoc(method.__doc__).split("\n\n")[0].replace("\n", " ").rstrip("."),
             proves=proves,
             always_feasible=always_feasible,
-            payload_tables=payload_tables,
+            takes={objective: frozenset(features) for objective, features in takes.items()},
             needs=tuple(needs),
             extra=extra,
             options={p.name: p.default for p in own},

@@ -58,22 +58,18 @@ class Quality(StrEnum):
     OPTIMAL = "optimal"
 
 
-def relative_gap(ste: float, bound: float) -> float:
-    """Proved relative distance of a feasible STE to the optimum; inf when undefined."""
-    return max(bound / ste - 1.0, 0.0) if ste > 0 else math.inf
-
-
 @dataclass(frozen=True)
 class Diagnosis:
     """Proof that an instance has no feasible point (P6).
 
     Attributes:
-        limit: "energy", "deadline" (full power until the deadline is too little energy) or "bandwidth".
+        limit: "energy", "deadline" (full power until the deadline is too little energy), "bandwidth", "round"
+            (too little time within the objective's round time) or "retained" (all utilities are too little).
         clients: indices of the clients that break it; for a joint limit, those left out of the largest
             set that fits.
         available: what there is, in `unit`; one value per entry of `clients`, or one for a joint limit.
         needed: what it would take, likewise. Energies are strict lower limits.
-        unit: "J" or "Hz".
+        unit: "J", "Hz", "s", or "" for utilities.
         clients_that_fit: the largest set of clients that can be served together, ascending indices.
 
     Examples:
@@ -93,12 +89,14 @@ class Diagnosis:
 
     def __str__(self) -> str:
         names = ", ".join(map(str, self.clients[:5])) + (", ..." if len(self.clients) > 5 else "")
-        joint = self.limit == "bandwidth"
+        joint = self.limit in {"bandwidth", "retained"}
         scope = "all clients together need" if joint else f"client {self.clients[0]} needs"
         reason = {
             "energy": "energy budget",
             "deadline": "full power until the deadline",
             "bandwidth": "bandwidth within the deadlines",
+            "round": "round time",
+            "retained": "required utility",
         }[self.limit]
         return (
             f"{reason}: {scope} {self.needed[0]:.4g} {self.unit}, {self.available[0]:.4g} {self.unit} "
@@ -114,13 +112,13 @@ class TracePoint:
         >>> from stsflora.benchmarks.families import family
         >>> from stsflora.solver import solve
         >>> trace = solve(family("paper", clients=3, seed=0)).trace
-        >>> trace[0].bound, trace[-1].bound >= trace[-1].ste >= trace[0].ste
+        >>> trace[0].bound, trace[-1].bound >= trace[-1].value >= trace[0].value
         (inf, True)
     """
 
     seconds: float
     iteration: int
-    ste: float
+    value: float
     bound: float = math.inf
 
 
@@ -133,16 +131,17 @@ class Result:
         solver: the method's name.
         allocation: the best allocation found, or None.
         evaluation: its score, or None.
-        bound: proved upper bound on the STE of every feasible allocation, 1/s; inf when none was proved.
+        bound: proved limit of the value of every feasible allocation: an upper bound when the objective
+            maximises (inf when none was proved, -inf when nothing is feasible), else a lower one (-inf, inf).
         asked_gap: the `gap` that `solve` was asked for.
         stop: why the method ended.
         quality: what the allocation is worth.
         seconds: wall time of the method.
-        trace: STE and bound over time.
+        trace: value and bound over time.
         stats: counters and settings of the method (engine, evaluations, fallbacks, ...).
         diagnosis: why the instance is infeasible, when it is.
-        claimed_ste: the method's own figure for the STE, nan when it makes none.
-        claimed_bound: the method's own bound, kept where `bound` had to be withdrawn; nan if it is none.
+        claimed_value: the method's own figure for the value, nan when it makes none.
+        claimed_bound: the method's own bound, kept where `bound` had to be withdrawn; None if it makes none.
         message: what went wrong, empty otherwise.
 
     Examples:
@@ -151,7 +150,7 @@ class Result:
         >>> result = solve(family("paper", clients=3, seed=0))
         >>> result.allocation.tokens
         array([3, 7, 3])
-        >>> result.ste <= result.bound <= (1 + 1e-4) * result.ste
+        >>> result.value <= result.bound <= (1 + 1e-4) * result.value
         True
         >>> result.as_dict()["quality"]
         'optimal'
@@ -169,9 +168,17 @@ class Result:
     trace: tuple[TracePoint, ...] = ()
     stats: Mapping[str, Any] = field(default_factory=dict)
     diagnosis: Diagnosis | None = None
-    claimed_ste: float = math.nan
-    claimed_bound: float = math.inf
+    claimed_value: float = math.nan
+    claimed_bound: float | None = None
     message: str = ""
+
+    @property
+    def value(self) -> float:
+        """Of the problem's objective; the worst there is without an allocation, -inf when maximising.
+
+        Of an infeasible allocation too: look at `quality`.
+        """
+        return -self.problem.objective.unproved if self.evaluation is None else self.evaluation.value
 
     @property
     def ste(self) -> float:
@@ -180,10 +187,10 @@ class Result:
 
     @property
     def gap(self) -> float:
-        """Proved relative distance to the optimum, bound / ste - 1; inf when undefined."""
+        """Proved relative distance to the optimum, bound / value - 1 or its inverse; inf when undefined."""
         if self.evaluation is None or not self.evaluation.feasible:
             return math.inf
-        return relative_gap(self.ste, self.bound)
+        return self.problem.objective.gap(self.evaluation.totals, self.bound)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything a script needs, in plain Python values that `json.dumps(..., allow_nan=False)` accepts.
@@ -196,13 +203,16 @@ class Result:
             "solver": self.solver,
             "stop": str(self.stop),
             "quality": str(self.quality),
+            "objective": self.problem.objective.name,
+            "value": plain(self.value),
             "ste": plain(self.ste),
             "bound": plain(self.bound),
             "gap": plain(self.gap),
             "asked_gap": plain(self.asked_gap),
-            "claimed_ste": plain(self.claimed_ste),
+            "claimed_value": plain(self.claimed_value),
             "seconds": self.seconds,
             "round_s": None if evaluation is None else plain(evaluation.round_s),
+            "row": None if allocation is None or allocation.row is None else allocation.row.tolist(),
             "tokens": None if allocation is None else allocation.tokens.tolist(),
             "bandwidth_hz": None if allocation is None else allocation.bandwidth_hz.tolist(),
             "power_w": None if allocation is None else allocation.power_w.tolist(),
@@ -221,7 +231,6 @@ class Result:
             reason = str(self.diagnosis) if self.diagnosis else self.message
             return f"{self.solver}: {self.stop} ({reason})"
         proof = f"gap {self.gap:.2e}" if math.isfinite(self.gap) else "no proved gap"
-        return (
-            f"{self.solver}: STE {self.ste:.6g}/s, {proof}, {self.quality}, {self.stop}, "
-            f"{self.seconds * 1e3:.2f} ms"
-        )
+        objective = self.problem.objective
+        shown = f"STE {self.ste:.6g}/s" if objective.name == "ste" else f"{objective.name} {self.value:.6g}"
+        return f"{self.solver}: {shown}, {proof}, {self.quality}, {self.stop}, {self.seconds * 1e3:.2f} ms"

@@ -23,8 +23,8 @@ from .feasibility import diagnose
 from .method import Answer, Request
 from .problem import Problem
 from .registry import lookup
-from .result import Diagnosis, Quality, Result, Stop, relative_gap
-from .tolerances import BOUND_CONTRADICTION, OPTIMALITY
+from .result import Diagnosis, Quality, Result, Stop
+from .tolerances import OPTIMALITY
 
 
 def solve(
@@ -38,7 +38,7 @@ def solve(
     throw: bool = False,
     **options: Any,
 ) -> Result:
-    """Allocate tokens, bandwidth and power so that the Semantic Transmission Efficiency is largest.
+    """Choose rows, tokens, bandwidth and power that are best by the problem's objective, by default the STE.
 
     Args:
         problem: the instance.
@@ -81,7 +81,7 @@ def solve(
         )
     info = lookup(solver)
     info.check_options(options)
-    info.check_payload(problem)
+    info.check_problem(problem)
     info.require()
     request = request_of(problem, time_limit_s, gap, seed, start)
     diagnosis = diagnose(problem)
@@ -131,7 +131,7 @@ def infeasible_result(problem: Problem, solver: str, request: Request, diagnosis
         solver=solver,
         allocation=None,
         evaluation=None,
-        bound=-math.inf,
+        bound=-problem.objective.unproved,
         asked_gap=request.gap,
         stop=Stop.INFEASIBLE,
         quality=Quality.NONE,
@@ -191,19 +191,24 @@ def judge(
     seconds: float,
 ) -> Result:
     """Derive the quality from evidence; a bound that a feasible point contradicts is withdrawn."""
+    objective = problem.objective
     bound, message, stop = answer.bound, answer.message, answer.stop
-    if stop is Stop.INFEASIBLE:  # `diagnose` proved the opposite before the method ran
+    if bound is None:
+        bound = objective.unproved
+    if stop is Stop.INFEASIBLE and not (objective.has_requirement and evaluation is None):
         stop, message = Stop.ERROR, f"{message} The method calls a feasible instance infeasible.".strip()
     if math.isnan(bound):
-        bound, message = math.inf, f"{message} The method's bound was not a number and is withdrawn.".strip()
-    if evaluation is not None and evaluation.feasible and bound < evaluation.ste * (1 - BOUND_CONTRADICTION):
-        message = f"{message} The claimed bound {bound:.9g} is below the STE and is withdrawn.".strip()
-        bound = math.inf
+        bound = objective.unproved
+        message = f"{message} The method's bound was not a number and is withdrawn.".strip()
+    if evaluation is not None and evaluation.feasible and objective.contradicts(evaluation.value, bound):
+        side = "below" if objective.maximises else "above"
+        message = f"{message} The claimed bound {bound:.9g} is {side} the value and is withdrawn.".strip()
+        bound = objective.unproved
     if evaluation is None:
         quality = Quality.NONE
     elif not evaluation.feasible:
         quality = Quality.INFEASIBLE
-    elif relative_gap(evaluation.ste, bound) <= request.gap:
+    elif objective.gap(evaluation.totals, bound) <= request.gap:
         quality = Quality.OPTIMAL
     else:
         quality = Quality.STATIONARY if answer.stationary else Quality.FEASIBLE
@@ -219,7 +224,7 @@ def judge(
         seconds=seconds,
         trace=answer.trace,
         stats=answer.stats,
-        claimed_ste=answer.claimed_ste,
+        claimed_value=answer.claimed_value,
         claimed_bound=answer.bound,
         message=message,
     )

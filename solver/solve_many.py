@@ -20,7 +20,7 @@ from .physics.instance import instance_of
 from .primal.whole_search import whole_search
 from .problem import IntArray, Problem
 from .result import Result
-from .solve import infeasible_result, judge, request_of
+from .solve import infeasible_result, judge, request_of, solve
 
 WATCH_S: Final = 0.001
 """How often a running search is looked at for its time limit."""
@@ -36,7 +36,8 @@ def solve_many(
     `solve` within the gap.
 
     Args:
-        problems: of any sizes.
+        problems: of any sizes and objectives. The whole search takes token problems (`Problem.is_plain`);
+            others are solved as `solve` does.
         gap: relative optimality gap asked for, see `solve`.
         jobs: threads, >= 1.
         time_limit_s: wall time of each problem, s, > 0; None for none.
@@ -71,6 +72,8 @@ def solve_many(
     search = whole_search()
 
     def solved(problem: Problem) -> Result:
+        if not problem.is_plain:
+            return solve(problem, "exact", gap=gap, time_limit_s=time_limit_s)
         request = request_of(problem, time_limit_s, gap, 0, None)
         diagnosis = diagnose(problem)
         if diagnosis is not None:
@@ -99,7 +102,15 @@ def precompile() -> None:
         >>> from stsflora.solver import precompile
         >>> precompile()
     """
-    solve_many([Problem([1e-9], [[1.0]], 1e6, 1e6, 0.1, 1.0)])
+    tiny = Problem(
+        gain=[1e-9],
+        importance=[[1.0]],
+        bits_per_token=1e6,
+        bandwidth_hz=1e6,
+        max_power_w=0.1,
+        max_energy_j=1.0,
+    )
+    solve_many([tiny])
 
 
 class _Watch:

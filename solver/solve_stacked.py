@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from inspect import signature
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -11,11 +10,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from .checks import numbers_in_range, real_array
 from .errors import ProblemError
-from .problem import LARGEST, SMALLEST, FloatArray, IntArray, Problem
+from .problem import FloatArray, IntArray, Problem
+from .problem_fields import LARGEST, SMALLEST
 from .solve_many import solve_many
 
 AT_ONCE: Final = 4096
 """Cells whose results are held at the same time."""
+
+REQUIRED: Final = ("gain", "importance", "bits_per_token", "bandwidth_hz", "max_power_w", "max_energy_j")
+OPTIONAL: Final = ("deadline_s", "overhead_s", "min_tokens", "extra_tokens", "noise_w_per_hz", "payload_bits")
+"""The fields of the token problem."""
 
 SHARED: Final = ("extra_tokens", "noise_w_per_hz")
 """Fields that have one value for all cells."""
@@ -57,9 +61,9 @@ def solve_stacked(arrays: Mapping[str, ArrayLike], gap: float = 1e-4, jobs: int 
     """Solve C cells of M clients with N tokens each, as `solve_many` does, without a `Problem` for each.
 
     Args:
-        arrays: the fields of `Problem` by name. `importance` (C, M, N) and `payload_bits` (C, M, N + 1) are
-            given in full, `bandwidth_hz` broadcasts to (C,), the fields of clients to (C, M), and
-            `extra_tokens` and `noise_w_per_hz` are the same for all.
+        arrays: the fields of the token problem by name. `importance` (C, M, N) and `payload_bits`
+            (C, M, N + 1) are given in full, `bandwidth_hz` broadcasts to (C,), the fields of clients to
+            (C, M), and `extra_tokens` and `noise_w_per_hz` are the same for all.
         gap: relative optimality gap asked for, see `solve`.
         jobs: threads, >= 1.
 
@@ -94,7 +98,7 @@ def solve_stacked(arrays: Mapping[str, ArrayLike], gap: float = 1e-4, jobs: int 
     )
     for first in range(0, cells, AT_ONCE):
         chunk = range(first, min(first + AT_ONCE, cells))
-        members = (stack.rows(clients * c, clients, float(bandwidth_hz[c])) for c in chunk)
+        members = (stack.part(clients * c, clients, float(bandwidth_hz[c])) for c in chunk)
         for c, result in zip(chunk, solve_many(members, gap=gap, jobs=jobs), strict=True):
             found.bound[c], found.stop[c], found.quality[c] = result.bound, result.stop, result.quality
             if result.allocation is not None and result.evaluation is not None:
@@ -107,12 +111,12 @@ def solve_stacked(arrays: Mapping[str, ArrayLike], gap: float = 1e-4, jobs: int 
 
 def _stack_of(arrays: Mapping[str, ArrayLike]) -> tuple[int, Problem, FloatArray]:
     """How many cells there are, a problem with all their clients, and the (C,) bandwidths, Hz."""
-    parameters = signature(Problem).parameters
-    missing = [n for n, field in parameters.items() if field.default is field.empty and n not in arrays]
-    unknown = [name for name in arrays if name not in parameters]
+    known = REQUIRED + OPTIONAL
+    missing = [name for name in REQUIRED if name not in arrays]
+    unknown = [name for name in arrays if name not in known]
     if missing or unknown:
         named = f"no {missing[0]!r}" if missing else f"a field {unknown[0]!r}"
-        raise ProblemError("solve_stacked", named, ", ".join(parameters), "Name them as Problem does")
+        raise ProblemError("solve_stacked", named, ", ".join(known), "Name them as Problem does")
     values = {name: real_array(f"solve_stacked.{name}", value) for name, value in arrays.items()}
     importance = values["importance"]
     if importance.ndim != 3 or 0 in importance.shape:

@@ -116,7 +116,7 @@ STOREYS: dict[str, tuple[str, ...]] = {
     "": ("solver", "models", "benchmarks", "experiments"),
     "solver": (
         *("errors", "units", "tolerances", "gap_budget", "checks", "random_streams"),
-        *("files", "problem", "allocation"),
+        *("files", "objective", "problem_fields", "problem", "allocation"),
         *("physics", "evaluation", "result", "feasibility", "method"),
         *("bounds", "primal", "conic", "minlp"),
         *("registry", "solver_text", "methods", "reference", "solve", "solve_many"),
@@ -145,6 +145,7 @@ STOREYS: dict[str, tuple[str, ...]] = {
     "models/vit": (
         *(
             "names",
+            "quantisation",
             "torch_parts",
             "timm_parts",
             "adapter",
@@ -166,7 +167,16 @@ STOREYS: dict[str, tuple[str, ...]] = {
     ),
     "experiments": ("field_info", "finetune", "paper", "flower", "cli"),
     "experiments/finetune": (
-        *("config", "packages", "checkpoint", "device", "client_tokens", "client", "training_steps"),
+        *(
+            "bit_depths",
+            "config",
+            "packages",
+            "checkpoint",
+            "device",
+            "client_tokens",
+            "client",
+            "training_steps",
+        ),
         *("schemes", "run", "uplink", "client_pool", "train"),
         *("run_records", "report"),
     ),

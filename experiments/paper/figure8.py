@@ -92,7 +92,7 @@ def figure8a(attention: Attention, seeds: int) -> Report:
                 loop = {"metric": metric, "start": text, "seed": seed}
                 trace = solve(problem, "alternating", seed=seed, **options).trace
                 rows += [
-                    {**loop, "iteration": step, "ste_per_s": point.ste, "certified_bound_per_s": bound}
+                    {**loop, "iteration": step, "ste_per_s": point.value, "certified_bound_per_s": bound}
                     for step, point in enumerate(trace)
                 ]
     paper, key = paper_values("fig8a"), ("alternating", "outer iterations until it settles")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -45,13 +45,14 @@ def build_problem(
     if any(payload is not None for payload in payloads):
         counts = np.arange(importance.shape[1] + 1)
         table = np.stack([_payload_row(record, counts, extra_tokens) for record in records])
+    fields: dict[str, Any] = {name: np.array(column) for name, column in zip(names, columns, strict=True)}
     return Problem(
         importance=importance,
         payload_bits=table,
         bandwidth_hz=bandwidth_hz,
         noise_w_per_hz=noise_w_per_hz,
         extra_tokens=extra_tokens,
-        **{name: np.array(column) for name, column in zip(names, columns, strict=True)},
+        **fields,
     )
 
 

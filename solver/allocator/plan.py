@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..result import Quality, Stop, relative_gap
+from ..result import Quality, Stop
 from .client import ClientId
 
 
@@ -136,7 +136,7 @@ class Plan:
     @property
     def gap(self) -> float:
         """Proved relative distance to the optimum, bound / ste - 1; inf without a bound."""
-        return 0.0 if self.bound <= self.ste else relative_gap(self.ste, self.bound)
+        return 0.0 if self.bound <= self.ste else self.bound / self.ste - 1.0 if self.ste > 0.0 else math.inf
 
     def without(self, lost: Container[ClientId]) -> Plan:
         """What is left of it when some clients' uploads do not arrive: nothing is proved of the rest.

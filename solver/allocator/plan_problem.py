@@ -15,7 +15,7 @@ from ..checks import choice
 from ..errors import OptionError, SolverFailedError
 from ..evaluation import Evaluation, evaluate
 from ..problem import IntArray, Problem
-from ..result import Diagnosis, Quality, Result, relative_gap
+from ..result import Diagnosis, Quality, Result
 from ..solve import solve
 from ..tolerances import FEASIBILITY
 from .client import ClientId
@@ -157,7 +157,7 @@ def plan_problem(
             allocation = Allocation(tokens, allocation.bandwidth_hz, allocation.power_w)
             evaluation = evaluate(problem, allocation)
     bound, quality = (math.inf, Quality.FEASIBLE) if broken else (result.bound, answer.quality)
-    proved = relative_gap(evaluation.ste, bound) <= result.asked_gap
+    proved = problem.objective.gap(evaluation.totals, bound) <= result.asked_gap
     grants, losers = _grants(problem, allocation, evaluation), {m for m, *_ in broken}
     return plan(
         solver=answer.solver,

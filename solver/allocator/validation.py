@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import ProblemError
-from ..problem import LARGEST, SMALLEST, FloatArray
+from ..problem import FloatArray
+from ..problem_fields import LARGEST, SMALLEST
 from .channel_state import Cqi, Snr, gain_from_cqi, gain_from_snr_db, gain_with_margin
 from .client import Client, ClientId
 from .client_record import ClientRecord

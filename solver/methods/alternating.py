@@ -116,7 +116,7 @@ def alternating(
         allocation=best.allocation,
         stop=Stop.TIME_LIMIT if len(runs) < len(queue) else best.stop,
         stationary=best.stop is Stop.CONVERGED,
-        claimed_ste=best.ste,
+        claimed_value=best.ste,
         trace=best.trace,
         stats={"iterations": sum(len(run.trace) - 1 for run in runs), "starts": rows},
     )

@@ -117,7 +117,7 @@ def answer_of(
         allocation=allocation,
         stop=STOPS[found.stop],
         bound=found.bound,
-        claimed_ste=found.ste,
+        claimed_value=found.ste,
         stationary=True,
         trace=trace,
         stats=stats_of(found.counts, found.share) | {"reoptimised": reoptimised},

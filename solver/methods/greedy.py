@@ -84,7 +84,7 @@ def greedy(problem: Problem, request: Request, *, tolerance: float = 1e-3, grid:
     return Answer(
         allocation=Allocation(goal.tokens, bandwidth_hz, power_w),
         stop=stop,
-        claimed_ste=float(goal.best[STE]),
+        claimed_value=float(goal.best[STE]),
         trace=tuple(goal.monitor.trace),
         stats={"round_times": round_times, "tolerance_used": share},
     )

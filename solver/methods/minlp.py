@@ -34,7 +34,7 @@ TOLERANCES: Final = "its tolerances end here"
 """What is wrong when an engine has finished and a gap is left."""
 
 
-@register("minlp", proves="optimum", payload_tables=False, needs=("pyomo",), extra="minlp")
+@register("minlp", proves="optimum", takes={"ste": {"overheads"}}, needs=("pyomo",), extra="minlp")
 def minlp(
     problem: Problem,
     request: Request,
@@ -171,7 +171,7 @@ class _EngineRun:
             allocation=Allocation(self.goal.tokens, bandwidth_hz, power_w),
             stop=stop,
             bound=self.bound,
-            claimed_ste=value,
+            claimed_value=value,
             trace=tuple(self.trace),
             stats={
                 "engine": self.engine.name,

@@ -57,7 +57,7 @@ DENSE: Final = 2.0
 WHO: Final = "solver 'relaxed'"
 
 
-@register("relaxed", proves="bound", payload_tables=False, needs=("cvxpy",), extra="convex")
+@register("relaxed", proves="bound", takes={"ste": {"overheads"}}, needs=("cvxpy",), extra="convex")
 def relaxed(
     problem: Problem,
     request: Request,
@@ -178,7 +178,7 @@ class _RelaxationRun:
             allocation=Allocation(self.goal.tokens, bandwidth_hz, power_w),
             stop=stop,
             bound=bound,
-            claimed_ste=self.best.ste,
+            claimed_value=self.best.ste,
             trace=tuple(self.trace),
             stats={
                 "engine": engine.name,

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from ..physics.bandwidth import power_w_for_energy
 from ..physics.demand import Demand
 from ..physics.payload import payload_of
-from ..problem import LARGEST, SMALLEST, FloatArray, IntArray, Problem
+from ..problem import FloatArray, IntArray, Problem
+from ..problem_fields import LARGEST, SMALLEST
 from ..tolerances import TOKEN_FIT
 
 BINS: Final = 2048

@@ -153,7 +153,7 @@ def test_traces_are_thinned_to_their_ends(temporary_solver):
         allocation = Allocation(
             problem.min_tokens, np.full(problem.clients, problem.bandwidth_hz / 4), problem.max_power_w
         )
-        points = tuple(TracePoint(seconds=i / 1000, iteration=i, ste=float(i)) for i in range(1000))
+        points = tuple(TracePoint(seconds=i / 1000, iteration=i, value=float(i)) for i in range(1000))
         return Answer(allocation, trace=points)
 
     temporary_solver("traced", traced)

@@ -61,8 +61,8 @@ def check_allocation(result: Result) -> None:
         assert (allocation.tokens >= problem.min_tokens).all()
         assert (allocation.tokens <= problem.tokens).all()
         assert result.ste > 0
-    if not math.isnan(result.claimed_ste):
-        assert abs(result.claimed_ste / result.ste - 1) <= CLAIM
+    if not math.isnan(result.claimed_value):
+        assert abs(result.claimed_value / result.ste - 1) <= CLAIM
 
 
 def check_bound(info: SolverInfo, result: Result) -> None:

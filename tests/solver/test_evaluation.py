@@ -131,7 +131,14 @@ def test_bandwidths_that_add_up_to_more_than_the_floats_are_too_much() -> None:
 def test_attention_of_every_count() -> None:
     """Powers of two: sums are exact, and every token shows."""
     importance = 2.0 ** -np.arange(11.0)
-    problem = Problem(np.full(14, 1e-9), np.tile(importance, (14, 1)), 1e6, 1e6, 0.2, np.inf)
+    problem = Problem(
+        gain=np.full(14, 1e-9),
+        importance=np.tile(importance, (14, 1)),
+        bits_per_token=1e6,
+        bandwidth_hz=1e6,
+        max_power_w=0.2,
+        max_energy_j=np.inf,
+    )
     found = evaluate(problem, Allocation(np.arange(14), np.full(14, 1e4), np.full(14, 0.1)))
     np.testing.assert_array_equal(found.retained, [importance[:count].sum() for count in range(14)])
 
@@ -186,7 +193,14 @@ def test_plain_python_gives_the_same_and_no_warning(seed: int) -> None:
 def test_sums_over_many_clients_are_accurate_to_a_few_units() -> None:
     clients, rng = 200_000, np.random.default_rng(3)
     worth = 10 ** rng.uniform(-6, 0, clients)
-    problem = Problem(np.full(clients, 1e-9), worth[:, None], 1e5, 1e6, 0.2, 1.0)
+    problem = Problem(
+        gain=np.full(clients, 1e-9),
+        importance=worth[:, None],
+        bits_per_token=1e5,
+        bandwidth_hz=1e6,
+        max_power_w=0.2,
+        max_energy_j=1.0,
+    )
     bandwidth = 10 ** rng.uniform(-3, 3, clients)
     found = evaluate(problem, Allocation(np.ones(clients), bandwidth, np.full(clients, 0.2)))
     exact = math.fsum(bandwidth.tolist()) / problem.bandwidth_hz - 1.0

@@ -180,7 +180,14 @@ def test_a_client_that_needs_all_of_the_band_fits() -> None:
 
 
 def test_many_clients_are_cut_in_the_text() -> None:
-    problem = Problem(np.full(9, 1e-9), np.ones((9, 2)), 1e5, 1e6, 0.2, 1e-12)
+    problem = Problem(
+        gain=np.full(9, 1e-9),
+        importance=np.ones((9, 2)),
+        bits_per_token=1e5,
+        bandwidth_hz=1e6,
+        max_power_w=0.2,
+        max_energy_j=1e-12,
+    )
     diagnosis = diagnose(problem)
     assert diagnosis is not None
     assert len(diagnosis.clients) == 9
@@ -216,7 +223,15 @@ def test_a_band_narrower_than_a_hertz_is_no_wider_for_it() -> None:
     """Twice of what a hundredth of a hertz carries within a second is infeasible."""
     capacity_bits = 0.01 * math.log2(1.0 + 0.2 * 1e-15 / (1e-20 * 0.01))
     problem = Problem(
-        [1e-15], [[1.0]], 2.0 * capacity_bits, 0.01, 0.2, 1.0, 1.0, extra_tokens=0, noise_w_per_hz=1e-20
+        gain=[1e-15],
+        importance=[[1.0]],
+        bits_per_token=2.0 * capacity_bits,
+        bandwidth_hz=0.01,
+        max_power_w=0.2,
+        max_energy_j=1.0,
+        deadline_s=1.0,
+        extra_tokens=0,
+        noise_w_per_hz=1e-20,
     )
     diagnosis = diagnose(problem)
     assert diagnosis is not None

@@ -45,7 +45,9 @@ PAST = {"max_energy_j": math.inf, "deadline_s": 0.08}
 def one_client(importance: list[float], gain_w: float = 1e-9, **changes: Any) -> Instance:
     """One client without a plane: 0.2 W, overhead 0.2 s; E / P at a slot of 0.25 s in `KINKED`."""
     arguments: dict[str, Any] = {"max_energy_j": math.inf, "overhead_s": 0.2, "bits_per_token": 1e5}
-    problem = Problem([gain_w], [importance], bandwidth_hz=1e6, max_power_w=0.2, **arguments | changes)
+    problem = Problem(
+        gain=[gain_w], importance=[importance], bandwidth_hz=1e6, max_power_w=0.2, **arguments | changes
+    )
     return instance_of(problem)._replace(origin_s=ORIGIN_S)
 
 
@@ -172,7 +174,16 @@ def test_lemma_5_takes_the_count_at_a_deadline_between() -> None:
 def test_flat_touches_at_the_deadline() -> None:
     """Two tokens are best at the deadline and cannot be sent at the lower end: the peak counts."""
     low_s, high_s, price = 0.3, 0.36, 1e-6
-    problem = Problem([1e-13], [[10.0, 10.0]], 1e5, 1e6, 0.2, math.inf, 0.15, 0.2)
+    problem = Problem(
+        gain=[1e-13],
+        importance=[[10.0, 10.0]],
+        bits_per_token=1e5,
+        bandwidth_hz=1e6,
+        max_power_w=0.2,
+        max_energy_j=math.inf,
+        deadline_s=0.15,
+        overhead_s=0.2,
+    )
     nats = 4e5 * math.log(2)
     client = instance_of(problem).clients[0]
     weak = 1e-13 * nats / (0.2 * 0.12 * gain(client))  # the wideband limit at a slot of 0.12 s
@@ -212,11 +223,11 @@ def test_sags_are_raised_by_what_their_areas_may_err(gain_db: float, limits: dic
     """Payloads off by half a unit, each slot's for itself: the raised sag covers all of them together."""
     scale = {0.01: 15.0}.get(limits.get("max_energy_j", math.inf), 1.0)
     problem = Problem(
-        [scale * 10 ** (gain_db / 10)],
-        [[1.0]],
-        3e5,
-        1e6,
-        0.2,
+        gain=[scale * 10 ** (gain_db / 10)],
+        importance=[[1.0]],
+        bits_per_token=3e5,
+        bandwidth_hz=1e6,
+        max_power_w=0.2,
         **{"max_energy_j": math.inf, "overhead_s": 0.2} | limits,
     )
     instance = instance_of(problem)._replace(origin_s=ORIGIN_S)
@@ -264,7 +275,15 @@ def test_sags_are_raised_by_what_their_areas_may_err(gain_db: float, limits: dic
 def test_interval_bounds_are_raised_by_the_rounding_of_their_sums(planar: bool) -> None:
     """In an interval of no width: the idle band, attention, and twice the cost with its condition."""
     own = 0.0 if planar else 0.2
-    problem = Problem([1e-9, 4e-10], [[5.0, 4.0], [5.0, 3.0]], 1e5, 1e6, 0.2, math.inf, overhead_s=[own, 0.0])
+    problem = Problem(
+        gain=[1e-9, 4e-10],
+        importance=[[5.0, 4.0], [5.0, 3.0]],
+        bits_per_token=1e5,
+        bandwidth_hz=1e6,
+        max_power_w=0.2,
+        max_energy_j=math.inf,
+        overhead_s=[own, 0.0],
+    )
     instance = instance_of(problem)
     for tau in (0.5, 0.9):
         bounds, replies = [], replies_at(instance, tau, 1e-5)
@@ -373,7 +392,15 @@ def test_planes_touch_the_concave_function_they_bound(
     """f(K) - mu A(K, tau) over fractional K: above it everywhere, equal somewhere at the anchor."""
     importance = np.array([2.0, 1.4, 1.3, 0.9, 0.2])
     problem = Problem(
-        [1e-9], [importance], 1e5, 1e6, 0.2, energy_j, overhead_s=0.1, min_tokens=fewest, extra_tokens=extra
+        gain=[1e-9],
+        importance=[importance],
+        bits_per_token=1e5,
+        bandwidth_hz=1e6,
+        max_power_w=0.2,
+        max_energy_j=energy_j,
+        overhead_s=0.1,
+        min_tokens=fewest,
+        extra_tokens=extra,
     )
     instance = instance_of(problem)._replace(unit=0.0)
     anchor_s = 0.4
@@ -438,7 +465,15 @@ def test_planes_are_only_where_all_is_concave(changes: dict[str, Any], round_s: 
 
 def test_planes_are_raised_by_their_rounding() -> None:
     """The value, twice the cost, and the marginal cost over all N counts."""
-    problem = Problem([1e-9], [[2.0, 1.4, 0.0, 0.0]], 1e5, 1e6, 0.2, math.inf, extra_tokens=1)
+    problem = Problem(
+        gain=[1e-9],
+        importance=[[2.0, 1.4, 0.0, 0.0]],
+        bits_per_token=1e5,
+        bandwidth_hz=1e6,
+        max_power_w=0.2,
+        max_energy_j=math.inf,
+        extra_tokens=1,
+    )
     instance = instance_of(problem)
     for price in (1e-9, 1e-6, 1e-5):
         replies = replies_at(instance, 0.4, price)
@@ -483,7 +518,14 @@ def test_two_affine_bounds_meet_where_the_bound_is_largest(lift: float, early: f
 @pytest.mark.parametrize("anchored_high", [False, True])
 def test_intervals_of_planes_are_their_affine_bound(anchored_high: bool) -> None:
     """Values at the ends are raised so that the planes are lower than what comes from these."""
-    problem = Problem([1e-9, 4e-10], [[5.0, 4.0], [5.0, 3.0]], 1e5, 1e6, 0.2, math.inf)
+    problem = Problem(
+        gain=[1e-9, 4e-10],
+        importance=[[5.0, 4.0], [5.0, 3.0]],
+        bits_per_token=1e5,
+        bandwidth_hz=1e6,
+        max_power_w=0.2,
+        max_energy_j=math.inf,
+    )
     instance = instance_of(problem)
     low, high = replies_at(instance, 0.1, 1e-6), replies_at(instance, 30.0, 1e-6)
     planes = loops.tangent(instance, high if anchored_high else low)
@@ -519,7 +561,14 @@ def test_both_ends_of_planes_and_of_the_idle_band_are_raised(
 
 def test_the_fill_misses_the_relaxation_by_less_than_a_token() -> None:
     """Seven equal clients; the band left holds almost one token more."""
-    problem = Problem([1e-9] * 7, np.full((7, 3), 1.0) - [0.0, 0.2, 0.4], 1e5, 1e6, 0.2, math.inf)
+    problem = Problem(
+        gain=[1e-9] * 7,
+        importance=np.full((7, 3), 1.0) - [0.0, 0.2, 0.4],
+        bits_per_token=1e5,
+        bandwidth_hz=1e6,
+        max_power_w=0.2,
+        max_energy_j=math.inf,
+    )
     demand = Demand(problem)
     at_s = 0.9 * demand.least_round_s(np.full(7, 2))
     one, two = (float(demand.bandwidth_hz(np.full(7, k), at_s)[0]) for k in (1, 2))
@@ -539,7 +588,14 @@ def test_the_fill_misses_the_relaxation_by_less_than_a_token() -> None:
 
 def test_the_fill_takes_tokens_by_gain_per_hertz() -> None:
     """The dearer token retains more, per hertz it retains less; where all of them fit all are taken."""
-    problem = Problem([1e-9, 1e-10], [[3.0, 1.0], [3.0, 1.0]], 1e5, 1e6, 0.2, math.inf)
+    problem = Problem(
+        gain=[1e-9, 1e-10],
+        importance=[[3.0, 1.0], [3.0, 1.0]],
+        bits_per_token=1e5,
+        bandwidth_hz=1e6,
+        max_power_w=0.2,
+        max_energy_j=math.inf,
+    )
     instance, at_s, price = instance_of(problem), 1.0, 1e-12
     within, beyond = (replies_at(instance, at_s, mu) for mu in (1e3, price))
     assert within.tokens.tolist() == [1, 1]
@@ -552,7 +608,14 @@ def test_the_fill_takes_tokens_by_gain_per_hertz() -> None:
     for left_hz, tokens in ((dear, [2, 1]), (1.001 * (dear + cheap), [2, 2]), (0.999 * cheap, [1, 1])):
         filled = loops.filled(instance._replace(bandwidth_hz=within.need_hz + left_hz), within, beyond)
         assert filled.tolist() == tokens
-    many = Problem([1e-9] * 3, np.ones((3, 40)), 1e5, 1e6, 0.2, math.inf)
+    many = Problem(
+        gain=[1e-9] * 3,
+        importance=np.ones((3, 40)),
+        bits_per_token=1e5,
+        bandwidth_hz=1e6,
+        max_power_w=0.2,
+        max_energy_j=math.inf,
+    )
     within, beyond = (replies_at(instance_of(many), at_s, mu) for mu in (1e3, price))
     filled = loops.filled(instance_of(many)._replace(bandwidth_hz=1e12), within, beyond)
     assert filled.tolist() == beyond.tokens.tolist()
@@ -777,13 +840,13 @@ def test_the_numbers_of_an_instance_are_those_of_the_proofs() -> None:
     overhead_s, deadline_s = np.array([0.3, 0.1, 0.2]), np.array([3.0, 4.0, 3.5])
     arguments: dict[str, Any] = {"bits_per_token": 1e5, "bandwidth_hz": 1e6, "max_power_w": 0.2}
     arguments |= {"max_energy_j": math.inf, "deadline_s": deadline_s}
-    apart = Problem([1e-9] * 3, np.full((3, 7), 1.5), overhead_s=overhead_s, **arguments)
+    apart = Problem(gain=[1e-9] * 3, importance=np.full((3, 7), 1.5), overhead_s=overhead_s, **arguments)
     instance = instance_of(apart)
     assert (instance.origin_s, instance.latest_origin_s, instance.concave_until_s) == (0.1, 0.3, -math.inf)
     assert instance.unit >= (3 + 7 + 256) * tolerances.EPSILON
     assert 4.1 * (1 + 2 * tolerances.EPSILON) <= instance.last_s <= 4.1 * (1 + 1e-14)
     assert instance.most_retained >= 31.5
-    equal = instance_of(Problem([1e-9] * 3, np.ones((3, 7)), overhead_s=0.2, **arguments))
+    equal = instance_of(Problem(gain=[1e-9] * 3, importance=np.ones((3, 7)), overhead_s=0.2, **arguments))
     assert equal.concave_until_s == 3.2
     raised = loops.with_raised_limits(equal, 0.5)
     assert raised.concave_until_s == pytest.approx(0.2 + 4.5, rel=1e-15)
@@ -797,7 +860,15 @@ def test_the_numbers_of_an_instance_are_those_of_the_proofs() -> None:
 @pytest.mark.parametrize("used", [1 - 1e-4, 1 + 1e-4])
 def test_theorem_t_at_the_edge_of_the_tolerance(field: str, used: float) -> None:
     """Almost all of the tolerance is accepted and never called infeasible; a little more is not."""
-    problem = Problem([1e-9], [[3.0]], 1e5, 2e4, 0.2, 0.3, 2.0)
+    problem = Problem(
+        gain=[1e-9],
+        importance=[[3.0]],
+        bits_per_token=1e5,
+        bandwidth_hz=2e4,
+        max_power_w=0.2,
+        max_energy_j=0.3,
+        deadline_s=2.0,
+    )
     slot_s = Demand(problem).least_round_s(problem.min_tokens)
     power = min(0.2, 0.3 / slot_s)
     allocation = Allocation([1], [2e4], [power])
@@ -905,7 +976,15 @@ def test_a_visited_interval_is_bounded_above_its_lagrangian() -> None:
 def test_least_rounds_next_to_kinks(off: float, kink: str, scale: float) -> None:
     """Beyond the kink needs fall less: a step on trust across it would end too early, in any unit of time."""
     overhead_s = [0.0, 0.01 * scale]
-    base = Problem([1e-9, 4e-10], np.ones((2, 1)), 1e5 * scale, 1e6, 0.2, math.inf, overhead_s=overhead_s)
+    base = Problem(
+        gain=[1e-9, 4e-10],
+        importance=np.ones((2, 1)),
+        bits_per_token=1e5 * scale,
+        bandwidth_hz=1e6,
+        max_power_w=0.2,
+        max_energy_j=math.inf,
+        overhead_s=overhead_s,
+    )
     tokens = base.min_tokens.copy()
     least_s = Demand(base).least_round_s(tokens)
     for m in (0, 1):
@@ -928,7 +1007,7 @@ def test_replies_to_tables_are_the_best_of_all(token_bits: float) -> None:
     for number in range(150):
         tokens = int(rng.integers(2, 30))
         bits = token_bits * np.cumsum(1.0 + rng.random(tokens + 1) * rng.choice([0.01, 1.0, 30.0]))
-        clients = Problem([1e-9], [np.ones(tokens)], payload_bits=[bits], **TABLE)
+        clients = Problem(gain=[1e-9], importance=[np.ones(tokens)], payload_bits=[bits], **TABLE)
         energy = 10 ** rng.uniform(0, 3) * bits[1] * math.log(2)
         areas, _ = loops.least_areas(bits * math.log(2), np.full(bits.size, energy))
         price = 10 ** rng.uniform(-1, 1) * tokens / areas[areas < math.inf].max()
@@ -990,7 +1069,16 @@ def test_slopes_of_needs_at_a_kink_are_those_to_the_right() -> None:
 
 def test_what_fits_exactly_fits() -> None:
     """At the deadlines, with not a hertz to spare, tokens fit; with an ulp less they do not."""
-    problem = Problem([1e-9, 4e-10], np.ones((2, 2)), 1e5, 1e6, 0.2, math.inf, 0.5, [0.3, 0.2])
+    problem = Problem(
+        gain=[1e-9, 4e-10],
+        importance=np.ones((2, 2)),
+        bits_per_token=1e5,
+        bandwidth_hz=1e6,
+        max_power_w=0.2,
+        max_energy_j=math.inf,
+        deadline_s=0.5,
+        overhead_s=[0.3, 0.2],
+    )
     instance, tokens = instance_of(problem), problem.min_tokens.copy()
     total = float(loops.total_and_slope(instance, tokens, instance.last_s)[0])
     assert loops.fits_eventually(instance._replace(bandwidth_hz=total), tokens)
@@ -1018,7 +1106,15 @@ def test_kinks_at_the_ends_of_a_step_lie_on_it(overhead_s: float, limits: dict[s
 def test_tokens_fit_their_least_round_next_to_a_large_overhead(overhead_s: float) -> None:
     """An ulp of the round time is much of a short slot: the round is one in which the tokens fit."""
     for gain_w in np.geomspace(1e-9, 2e-9, 12):
-        problem = Problem([gain_w], [[1.0]], 1.0, 1e6, 0.2, math.inf, overhead_s=overhead_s)
+        problem = Problem(
+            gain=[gain_w],
+            importance=[[1.0]],
+            bits_per_token=1.0,
+            bandwidth_hz=1e6,
+            max_power_w=0.2,
+            max_energy_j=math.inf,
+            overhead_s=overhead_s,
+        )
         instance, tokens = instance_of(problem), problem.min_tokens.copy()
         round_s, _ = loops.least_round(instance, tokens, math.inf)
         need_hz, _, _ = loops.total_and_slope(instance, tokens, round_s)
@@ -1027,7 +1123,16 @@ def test_tokens_fit_their_least_round_next_to_a_large_overhead(overhead_s: float
 
 def test_the_ste_of_tokens_is_their_attention_over_their_least_round() -> None:
     """And 0 where they never fit."""
-    problem = Problem([1e-9, 4e-10], [[3.0, 2.0], [4.0, 1.0]], 1e5, 1e6, 0.2, math.inf, 0.5, [0.3, 0.2])
+    problem = Problem(
+        gain=[1e-9, 4e-10],
+        importance=[[3.0, 2.0], [4.0, 1.0]],
+        bits_per_token=1e5,
+        bandwidth_hz=1e6,
+        max_power_w=0.2,
+        max_energy_j=math.inf,
+        deadline_s=0.5,
+        overhead_s=[0.3, 0.2],
+    )
     instance, tokens = instance_of(problem), np.array([2, 1])
     least_s, slope = loops.least_round(instance, tokens, math.inf)
     assert loops.fastest_round(instance, tokens, math.inf) == (least_s, 9.0 / least_s, slope)
@@ -1037,7 +1142,16 @@ def test_the_ste_of_tokens_is_their_attention_over_their_least_round() -> None:
 
 def test_allocations_finish_on_time_by_what_is_allowed() -> None:
     """At full power until E / P, and by the deadline with the energy there is."""
-    problem = Problem([1e-9, 4e-10], np.ones((2, 2)), 1e5, 1e6, 0.2, [0.01, math.inf], 0.4, [0.1, 0.2])
+    problem = Problem(
+        gain=[1e-9, 4e-10],
+        importance=np.ones((2, 2)),
+        bits_per_token=1e5,
+        bandwidth_hz=1e6,
+        max_power_w=0.2,
+        max_energy_j=[0.01, math.inf],
+        deadline_s=0.4,
+        overhead_s=[0.1, 0.2],
+    )
     tokens = np.array([2, 1])
     for round_s in (0.4, 0.55, 0.7):
         instance = instance_of(problem)
@@ -1052,7 +1166,15 @@ def test_allocations_finish_on_time_by_what_is_allowed() -> None:
 def test_least_rounds_do_not_depend_on_the_unit_of_the_band() -> None:
     """In megahertz, with the noise in a megahertz, they are the same."""
     for gain_w in (1e-9, 1e-11):
-        wide = Problem([gain_w, 4e-10], np.ones((2, 1)), 1e5, 1e6, 0.2, 0.05, overhead_s=[0.0, 0.1])
+        wide = Problem(
+            gain=[gain_w, 4e-10],
+            importance=np.ones((2, 1)),
+            bits_per_token=1e5,
+            bandwidth_hz=1e6,
+            max_power_w=0.2,
+            max_energy_j=0.05,
+            overhead_s=[0.0, 0.1],
+        )
         changed = {"bits_per_token": 0.1, "bandwidth_hz": 1.0, "gain": wide.gain * 1e-6}
         for guess_s in (math.inf, 0.3):
             one, other = (

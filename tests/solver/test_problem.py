@@ -13,7 +13,7 @@ import pytest
 from helpers.instances import small_problem
 
 from stsflora.solver import Problem, ProblemError, StsfloraError
-from stsflora.solver.problem import BLOCK
+from stsflora.solver.problem_fields import BLOCK
 from stsflora.solver.units import THERMAL_NOISE_W_PER_HZ
 
 PER_CLIENT = ("gain", "bits_per_token", "max_power_w", "max_energy_j", "deadline_s", "overhead_s")
@@ -212,7 +212,15 @@ def test_checks_make_no_large_arrays() -> None:
     importance.flags.writeable = table.flags.writeable = False
     tracemalloc.start()
     try:
-        Problem(1e-9, importance, 1e5, 1e6, 0.2, 1.0, payload_bits=table)
+        Problem(
+            gain=1e-9,
+            importance=importance,
+            bits_per_token=1e5,
+            bandwidth_hz=1e6,
+            max_power_w=0.2,
+            max_energy_j=1.0,
+            payload_bits=table,
+        )
         assert tracemalloc.get_traced_memory()[1] < 5e6  # of which seven arrays of clients
     finally:
         tracemalloc.stop()

@@ -217,7 +217,7 @@ def test_no_small_change_improves_the_optimum(info: SolverInfo) -> None:
 def test_the_trace_is_monotone(info: SolverInfo) -> None:
     for problem in instances(40, clients=6, tokens=8):
         points = run(info, problem).trace
-        stes = [point.ste for point in points]
+        stes = [point.value for point in points]
         assert stes == sorted(stes)
 
 

@@ -77,7 +77,7 @@ def wrong_answer(problem: Problem, request: Request) -> Answer:
     return Answer(
         Allocation(problem.min_tokens, np.full(problem.clients, problem.bandwidth_hz), problem.max_power_w),
         bound=1e-9,
-        claimed_ste=1.0,
+        claimed_value=1.0,
     )
 
 

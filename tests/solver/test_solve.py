@@ -198,8 +198,8 @@ def test_a_bound_that_is_no_number_is_withdrawn(install: Callable[[Method], str]
 
 
 def test_a_claim_is_kept_beside_the_score(install: Callable[[Method], str]) -> None:
-    result = solve(PROBLEM, install(lambda problem, request: Answer(point(problem), claimed_ste=1e9)))
-    assert result.claimed_ste == 1e9
+    result = solve(PROBLEM, install(lambda problem, request: Answer(point(problem), claimed_value=1e9)))
+    assert result.claimed_value == 1e9
     assert result.ste == STE
 
 

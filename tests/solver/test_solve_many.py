@@ -47,7 +47,7 @@ def test_the_compiled_search_answers_as_its_text_does_and_halts_when_told_to() -
         for problem, result, answer in zip(problems, solve_many(problems, jobs=jobs), text, strict=True):
             assert result.problem is problem
             assert result.quality is Quality.OPTIMAL
-            assert (result.claimed_ste, result.bound) == (answer.claimed_ste, answer.bound)
+            assert (result.claimed_value, result.bound) == (answer.claimed_value, answer.bound)
             np.testing.assert_array_equal(result.allocation.tokens, answer.allocation.tokens)
     for problem, answer in zip(problems, text, strict=True):  # `solve` uses it now
         assert solve(problem).bound == answer.bound

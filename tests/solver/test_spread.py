@@ -91,7 +91,14 @@ def test_a_gain_thirteen_orders_below_the_others() -> None:
         rng = np.random.default_rng(seed)
         gain = 10 ** rng.uniform(-11, -10, 8)
         gain[int(rng.integers(8))] *= 1e-13
-        problem = Problem(gain, rng.random((8, 30)), 1e6, 2e7, 0.2, np.inf)
+        problem = Problem(
+            gain=gain,
+            importance=rng.random((8, 30)),
+            bits_per_token=1e6,
+            bandwidth_hz=2e7,
+            max_power_w=0.2,
+            max_energy_j=np.inf,
+        )
         check_proved(problem)
 
 

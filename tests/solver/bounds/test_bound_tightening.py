@@ -49,7 +49,15 @@ def test_where_nothing_binds_the_problem_is_the_same() -> None:
 
 def test_a_count_that_needs_all_of_the_band_stays() -> None:
     """Past the deadline the need of two tokens is the band to the last bit."""
-    problem = Problem([1e-9], [[3.0, 2.0, 1.0]], 1e5, 1e6, 0.2, np.inf, 1.0)
+    problem = Problem(
+        gain=[1e-9],
+        importance=[[3.0, 2.0, 1.0]],
+        bits_per_token=1e5,
+        bandwidth_hz=1e6,
+        max_power_w=0.2,
+        max_energy_j=np.inf,
+        deadline_s=1.0,
+    )
     need_hz = float(Demand(problem).bandwidth_hz(np.array([2]), 5.0)[0])
     demand = Demand(replace(problem, bandwidth_hz=need_hz))
     assert demand.bandwidth_hz(np.array([2]), 5.0)[0] == need_hz

@@ -131,7 +131,14 @@ def test_time_that_is_up_excludes_nothing() -> None:
 
 def test_a_search_that_needs_more_time_than_is_left_claims_nothing() -> None:
     """It gives up; it never calls an interval empty that it has not searched."""
-    problem = Problem(np.full(8, 1e-11), np.full((8, 20), 1.0), 1e5, 1e6, 0.2, 1.0)
+    problem = Problem(
+        gain=np.full(8, 1e-11),
+        importance=np.full((8, 20), 1.0),
+        bits_per_token=1e5,
+        bandwidth_hz=1e6,
+        max_power_w=0.2,
+        max_energy_j=1.0,
+    )
     instance, fewest = instance_of(problem), problem.min_tokens
     allowed = np.arange(problem.tokens + 1) >= fewest[:, None]
     low_s = Demand(problem).least_round_s(fewest)

@@ -131,7 +131,7 @@ def test_a_replaced_start_is_reported() -> None:
 
 def test_random_starts_follow_the_seed() -> None:
     problem = family("round_time", 10, 0)
-    first = [alternate(problem, starts="random", seed=seed).trace[0].ste for seed in (1, 1, 2)]
+    first = [alternate(problem, starts="random", seed=seed).trace[0].value for seed in (1, 1, 2)]
     assert first[0] == first[1] != first[2]
 
 

@@ -110,7 +110,15 @@ def test_a_start_that_no_longer_fits_is_replaced() -> None:
 
 
 def test_ties_between_many_identical_clients() -> None:
-    problem = Problem(1e-8, np.ones((10, 30)), 1e6, 1e7, 0.2, 1.0, overhead_s=1.0)
+    problem = Problem(
+        gain=1e-8,
+        importance=np.ones((10, 30)),
+        bits_per_token=1e6,
+        bandwidth_hz=1e7,
+        max_power_w=0.2,
+        max_energy_j=1.0,
+        overhead_s=1.0,
+    )
     result = solve(problem, gap=0, time_limit_s=60)
     assert result.quality is Quality.OPTIMAL
     common = [np.full(10, k) for k in range(1, 31)]

@@ -39,5 +39,14 @@ def test_agrees_with_arrays(seed: int) -> None:
 @pytest.mark.parametrize("tokens", range(1, 11))
 def test_all_attention_errs_by_a_few_units(tokens: int) -> None:
     importance = np.sort(np.random.default_rng(tokens).lognormal(0.0, 3.0, (2_000, tokens)), axis=1)[:, ::-1]
-    most = instance_of(Problem(1e-9, importance, 1e6, 1e6, 0.2, np.inf)).most_retained
+    most = instance_of(
+        Problem(
+            gain=1e-9,
+            importance=importance,
+            bits_per_token=1e6,
+            bandwidth_hz=1e6,
+            max_power_w=0.2,
+            max_energy_j=np.inf,
+        )
+    ).most_retained
     assert most == pytest.approx(math.fsum(importance.ravel().tolist()), rel=5e-16)

@@ -13,7 +13,15 @@ from stsflora.solver.physics import loops
 from stsflora.solver.primal.delivery import deliver
 from stsflora.solver.tolerances import FEASIBILITY, PERMITTED_SHARE
 
-PROBLEM = Problem([1e-9, 3e-10], [[3.0, 1.0], [2.0, 2.0]], 1e5, 1e6, 0.2, 0.03, overhead_s=0.01)
+PROBLEM = Problem(
+    gain=[1e-9, 3e-10],
+    importance=[[3.0, 1.0], [2.0, 2.0]],
+    bits_per_token=1e5,
+    bandwidth_hz=1e6,
+    max_power_w=0.2,
+    max_energy_j=0.03,
+    overhead_s=0.01,
+)
 SHARES = (0.0, 0.5 * FEASIBILITY, PERMITTED_SHARE)
 
 

@@ -1,0 +1,496 @@
+r"""The inner loops of costs that are separable given a price of bandwidth: replies, dual function, shares.
+
+Energy and time of an upload are convex functions of the bandwidth w that it gets, nonincreasing, on
+w >= need. At a price :math:`\lambda` per hertz a client replies with the option and bandwidth of least
+
+.. math:: \phi_j(\lambda) = \min_{w \ge \text{need}_j} [C_j(w) + \lambda w],
+
+and by weak duality :math:`\sum_m \min_j [\phi_j - \nu u_j] - \lambda W + \nu U` bounds the total cost of all choices
+within W hertz and of utility U from below, at any two prices (`docs/exact_priced.md`).
+
+One text, compiled where numba is there and plain Python where not (`jit`). All loops live in this file, since
+numba's cache does not see changes in another one; they fill no array of their caller.
+
+**Rounding.** A reply that is off by a relative :math:`\delta` costs :math:`\delta^2` more, which is nothing for the roots
+here. What is left is the rounding of terms and sums: `UNITS` and the number of options, in units of EPSILON,
+of the magnitudes in them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..problem import FloatArray, IntArray
+from ..tolerances import EPSILON
+from .jit import compiled
+
+PRICED: Final = np.dtype(
+    [
+        ("fixed", np.float64),
+        ("utility", np.float64),
+        ("low_hz", np.float64),
+        ("high_hz", np.float64),
+        ("rate", np.float64),
+        ("joules", np.float64),
+        ("seconds", np.float64),
+        ("power_hz", np.float64),
+        ("area", np.float64),
+        ("area_below_hz", np.float64),
+    ],
+    align=True,
+)
+"""One option: what it costs whatever its bandwidth; its utility; least and largest bandwidth, Hz, both 0 where it
+needs none, inf and 0 where it cannot be sent. Energy (power_hz 0): joules w expm1(rate / w), with the rate in
+nat/s. Time: seconds / (w log1p(power_hz / w)), or area / w below the last bandwidth."""
+
+BooleanArray = NDArray[np.bool_]
+
+UNITS: Final = 2048
+"""Relative error of a term of the dual function, in units of EPSILON: that of exp(y) for y up to 700."""
+
+NEWTON: Final = 1e-9
+"""A quadratically converging iteration ends after a step this short: the next would be its square."""
+
+MOST_STEPS: Final = 100
+"""Evaluations of the dual function after which the price is good enough; any is valid."""
+
+SMALL: Final = 0.1
+"""Below, series: there differences cancel."""
+
+LARGEST: Final = 1e300
+"""Prices end here."""
+
+
+# 1. Replies of one option
+
+
+@compiled
+def log_energy_ratio(y: float) -> tuple[float, float]:
+    """ln((y - 1) e^y + 1) and its derivative in ln y."""
+    if y < SMALL:
+        series = 0.0
+        for k in range(11, 2, -1):  # sum of y^(k - 2) (k - 1) / k!
+            series = (series + (k - 1.0)) * y / k
+        series = 0.5 * (1.0 + series)
+        return 2.0 * math.log(y) + math.log(series), math.exp(y) / series
+    if y > 300.0:
+        return y + math.log(y - 1.0), y * y / (y - 1.0)
+    less = math.expm1(y)
+    value = y * less - (less - y)
+    return math.log(value), y * y * (less + 1.0) / value
+
+
+@compiled
+def energy_root(ratio: float) -> float:
+    """The root y >= 0 of (y - 1) e^y + 1 = ratio, that is 1 + W_0((ratio - 1) / e), to a few units.
+
+    Newton's method on the log-log scale, where the left side is nearly a power for small y and convex; no
+    digits are lost at the branch point, ratio = 0.
+    """
+    if not ratio > 0.0:
+        return 0.0
+    ratio = min(ratio, LARGEST)
+    if ratio < 1.0:
+        first = math.sqrt(2.0 * ratio)
+        y = first * (1.0 - first / 3.0 * (1.0 - 11.0 / 24.0 * first * (1.0 - 0.5 * first)))
+    else:
+        level = math.log1p(ratio / math.e)
+        y = 0.632 + level * (1.0 - math.log1p(level) / (2.0 + level))
+    target = math.log(ratio)
+    for _ in range(20):
+        logarithm, elasticity = log_energy_ratio(y)
+        step = (target - logarithm) / elasticity
+        y *= math.exp(min(max(step, -2.0), 2.0))
+        if abs(step) <= NEWTON:
+            break
+    return y
+
+
+@compiled
+def time_root(ratio: float) -> float:
+    """The root x >= 0 of x^2 (ln(1 + x) - x / (1 + x)) / ln(1 + x)^2 = ratio: the SNR of least time plus rent.
+
+    Newton's method on the log-log scale, where the left side is nearly a square.
+    """
+    if not ratio > 0.0:
+        return 0.0
+    target = math.log(ratio)
+    x = math.sqrt(ratio * (2.0 + 0.5 * math.log1p(ratio)))
+    for _ in range(30):
+        level = math.log1p(x)
+        if x < SMALL:
+            series = 0.0
+            for k in range(20, 1, -1):  # sum of (-x)^(k - 2) (k - 1) / k
+                series = (k - 1.0) / k - x * series
+            series *= x * x
+        else:
+            series = level - x / (1.0 + x)
+        logarithm = 2.0 * math.log(x) + math.log(series) - 2.0 * math.log(level)
+        elasticity = 2.0 + (x / (1.0 + x)) ** 2 / series - 2.0 * x / ((1.0 + x) * level)
+        step = (target - logarithm) / elasticity
+        x *= math.exp(min(max(step, -2.0), 2.0))
+        if abs(step) <= NEWTON:
+            break
+    return x
+
+
+@compiled
+def cost_of(option: Any, bandwidth_hz: float) -> float:
+    """C(w) without what is fixed; inf where the option cannot be sent."""
+    if option["low_hz"] > option["high_hz"]:
+        return math.inf
+    if option["high_hz"] == 0.0:
+        return 0.0
+    if option["power_hz"] == 0.0:
+        y = option["rate"] / bandwidth_hz
+        return float(option["joules"] * (bandwidth_hz * math.expm1(y))) if y < 700.0 else math.inf
+    if bandwidth_hz < option["area_below_hz"]:
+        return float(option["area"] / bandwidth_hz)
+    return float(option["seconds"] / (bandwidth_hz * math.log1p(option["power_hz"] / bandwidth_hz)))
+
+
+@compiled
+def bandwidth_at(option: Any, price: float) -> float:
+    """The bandwidth of least C(w) + price w, Hz; one closed form."""
+    low, high = float(option["low_hz"]), float(option["high_hz"])
+    if low >= high:
+        return high
+    if not price > 0.0:
+        return high
+    if option["power_hz"] == 0.0:
+        y = energy_root(price / option["joules"])
+        bandwidth_hz = option["rate"] / y if y > 0.0 else high
+    else:
+        x = time_root(price * option["power_hz"] * (option["power_hz"] / option["seconds"]))
+        bandwidth_hz = option["power_hz"] / x if x > 0.0 else high
+        if bandwidth_hz < option["area_below_hz"]:
+            bandwidth_hz = min(option["area_below_hz"], math.sqrt(option["area"] / price))
+    return float(min(max(bandwidth_hz, low), high))
+
+
+@compiled
+def marginal_cost(option: Any, bandwidth_hz: float) -> float:
+    """-C'(w): the price to which w is the reply, where it is no end."""
+    if option["power_hz"] == 0.0:
+        y = option["rate"] / bandwidth_hz
+        if y > 690.0:
+            return LARGEST
+        return float(option["joules"] * math.exp(log_energy_ratio(y)[0])) if y > 0.0 else 0.0
+    if bandwidth_hz < option["area_below_hz"]:
+        return float(option["area"] / bandwidth_hz / bandwidth_hz)
+    x = option["power_hz"] / bandwidth_hz
+    level = math.log1p(x)
+    series = level - x / (1.0 + x) if x > 1e-4 else 0.5 * x * x
+    return float(option["seconds"] * (series / level / level / bandwidth_hz / bandwidth_hz))
+
+
+@compiled
+def replies(options: NDArray[Any], allowed: BooleanArray, price: float) -> tuple[FloatArray, FloatArray]:
+    """(J,) bandwidths in reply to a price, Hz, and C(w) + price w, what is fixed included; inf where not allowed."""
+    bandwidth_hz, charged = np.zeros(options.shape[0]), np.full(options.shape[0], math.inf)
+    for j in range(options.shape[0]):
+        if allowed[j]:
+            option = options[j]
+            w = bandwidth_at(option, price)
+            bandwidth_hz[j] = w
+            charged[j] = option["fixed"] + (cost_of(option, w) + price * w)
+    return bandwidth_hz, charged
+
+
+# 2. The dual function of all choices
+
+
+class UtilityPrice(NamedTuple):
+    """The price of utility at which choices of least charge have the utility asked.
+
+    Attributes:
+        value: sum of the least (charge - price x utility), plus price x the utility asked: a lower bound on the
+            charge of any choice that has so much; inf where none has.
+        magnitude: what was added up in it.
+        price: nu.
+        below: (M,) the choice just below the utility asked, option indices.
+        above: (M,) the choice just above; the same as below where that has enough.
+        share: of the choice above in the mixture that has just enough.
+    """
+
+    value: float
+    magnitude: float
+    price: float
+    below: IntArray
+    above: IntArray
+    share: float
+
+
+@compiled
+def least_charges(
+    utility: FloatArray, charged: FloatArray, first: IntArray, price: float
+) -> tuple[float, float, IntArray]:
+    """Sum of the least charged - price x utility, the utility of that choice, and the choice; of ties the most."""
+    clients = first.shape[0] - 1
+    choice = np.zeros(clients, np.int64)
+    value = total = 0.0
+    for m in range(clients):
+        best, at = math.inf, -1
+        for j in range(first[m], first[m + 1]):
+            if charged[j] < math.inf:
+                worth = charged[j] - price * utility[j]
+                if at < 0 or worth < best or (worth == best and utility[j] > utility[at]):
+                    best, at = worth, j
+        if at < 0:
+            return math.inf, 0.0, choice
+        choice[m] = at
+        value, total = value + best, total + utility[at]
+    return value, total, choice
+
+
+@compiled
+def utility_price(
+    utility: FloatArray, charged: FloatArray, first: IntArray, asked: float, guess: float
+) -> UtilityPrice:
+    """The utility's price that bounds best what choices of at least the utility asked are charged.
+
+    The dual function is concave and piecewise linear in the price: where two of its lines meet is the next
+    price, until it is on both.
+
+    Args:
+        utility: (J,).
+        charged: (J,) inf where not allowed.
+        first: (M + 1,) client m has options first[m] up to first[m + 1].
+        asked: U.
+        guess: of the price; 0 for none.
+    """
+    value, total, below = least_charges(utility, charged, first, 0.0)
+    above, price, share = below, 0.0, 0.0
+    if value < math.inf and total < asked:
+        most = 0.0
+        for m in range(first.shape[0] - 1):
+            largest = -math.inf
+            for j in range(first[m], first[m + 1]):
+                if charged[j] < math.inf:
+                    largest = max(largest, utility[j])
+            most += largest
+        if most < asked:
+            return UtilityPrice(math.inf, 0.0, 0.0, below, above, 0.0)
+        low, low_value, low_slope = 0.0, value, asked - total
+        high = guess if guess > 0.0 else 1e-3 * (abs(value) + 1e-300) / asked
+        high_value, high_slope = value, 0.0
+        while high < LARGEST:
+            least, total, above = least_charges(utility, charged, first, high)
+            high_value, high_slope = least + high * asked, asked - total
+            if high_value > value:
+                price, value = high, high_value
+            if high_slope <= 0.0:
+                break
+            low, low_value, low_slope, below = high, high_value, high_slope, above
+            high *= 8.0
+        for _ in range(MOST_STEPS):
+            middle = (high_value - low_value + low_slope * low - high_slope * high) / (low_slope - high_slope)
+            if not low < middle < high:
+                break
+            least, total, choice = least_charges(utility, charged, first, middle)
+            found, slope = least + middle * asked, asked - total
+            if found > value:
+                price, value = middle, found
+            height = low_value + low_slope * (middle - low)
+            if found >= height - 4.0 * EPSILON * (abs(least) + middle * asked):
+                break
+            if slope <= 0.0:
+                high, high_value, high_slope, above = middle, found, slope, choice
+            else:
+                low, low_value, low_slope, below = middle, found, slope, choice
+        share = low_slope / (low_slope - high_slope)
+    magnitude = price * asked if price > 0.0 else 0.0
+    for m in range(first.shape[0] - 1):
+        magnitude += abs(charged[above[m]]) + price * utility[above[m]]
+    return UtilityPrice(value, magnitude, price, below, above, share)
+
+
+@compiled
+def least_total_need(
+    options: NDArray[Any], first: IntArray, allowed: BooleanArray, asked: float
+) -> UtilityPrice:
+    """A lower bound on the bandwidth of all choices of the utility asked, Hz, and choices around it."""
+    utility, need = np.empty(options.shape[0]), np.full(options.shape[0], math.inf)
+    for j in range(options.shape[0]):
+        utility[j] = options[j]["utility"]
+        if allowed[j] and options[j]["low_hz"] <= options[j]["high_hz"]:
+            need[j] = options[j]["low_hz"]
+    return utility_price(utility, need, first, asked, 0.0)
+
+
+class PricedBound(NamedTuple):
+    """A lower bound on the cost of all choices of some options, by two prices.
+
+    Attributes:
+        bound: lowered by its rounding; inf where no choice has the utility asked.
+        price: lambda of bandwidth, cost per hertz.
+        utility_price: nu, cost per utility.
+        loss: (J,) by how much the bound rises where an option is chosen; inf where not allowed.
+        hz: (J,) the bandwidths in reply to the price.
+        choices: (4, M) choices around the budget and the utility asked: at the cheap price (below, above), at the
+            dear one.
+        cheap_price: at which more than the band is asked for, 0 where none was found.
+        dear_price: at which the mixture keeps within the band.
+        evaluations: of the dual function.
+    """
+
+    bound: float
+    price: float
+    utility_price: float
+    loss: FloatArray
+    hz: FloatArray
+    choices: IntArray
+    cheap_price: float
+    dear_price: float
+    evaluations: int
+
+
+@compiled
+def priced_bound(
+    options: NDArray[Any],
+    first: IntArray,
+    allowed: BooleanArray,
+    bandwidth_hz: float,
+    asked: float,
+    guess: float,
+    enough: float,
+    tolerance: float,
+    most_steps: int = MOST_STEPS,
+) -> PricedBound:
+    """The prices of bandwidth and utility that bound best what choices cost.
+
+    The dual function is concave in the price of bandwidth, with slope (total reply) - W: two of its tangents
+    bound it from above, and where they meet, or where the log-log secant of the total reply meets W, is the
+    next price. It ends where the tangents leave less than the tolerance, or the bound is enough.
+
+    Args:
+        options: (J,) of `PRICED`.
+        first: (M + 1,) client m has options first[m] up to first[m + 1].
+        allowed: (J,).
+        bandwidth_hz: W.
+        asked: U, 0 for none.
+        guess: of the price; 0 for none.
+        enough: a bound up to here is all that is wanted.
+        tolerance: of the bound.
+        most_steps: evaluations of the dual function at most.
+    """
+    clients, count = first.shape[0] - 1, options.shape[0]
+    unit = (count + UNITS) * EPSILON
+    utility = np.empty(count)
+    for j in range(count):
+        utility[j] = options[j]["utility"]
+    price = guess
+    if not price > 0.0:
+        for j in range(count):
+            if allowed[j] and options[j]["low_hz"] < options[j]["high_hz"]:
+                w = min(max(bandwidth_hz / clients, options[j]["low_hz"]), options[j]["high_hz"])
+                price = max(price, marginal_cost(options[j], w))
+    choices = np.zeros((4, clients), np.int64)
+    cheap, dear = 0.0, 0.0
+    cheap_value = dear_value = cheap_slope = dear_slope = cheap_hz = dear_hz = 0.0
+    some_cheap = some_dear = False
+    best_value, best_price, best_nu, best_bound = -math.inf, 0.0, 0.0, -math.inf
+    best_charged, best_hz = np.full(count, math.inf), np.zeros(count)
+    steps, pace, nu = 0, 4.0, 0.0
+    while steps < most_steps:
+        steps += 1
+        hz, charged = replies(options, allowed, price)
+        found = utility_price(utility, charged, first, asked, nu)
+        if not found.value < math.inf:
+            best_bound = math.inf
+            break
+        nu = found.price
+        total = 0.0
+        for m in range(clients):
+            total += (1.0 - found.share) * hz[found.below[m]] + found.share * hz[found.above[m]]
+        value, slope = found.value - price * bandwidth_hz, total - bandwidth_hz
+        if value > best_value:
+            best_value, best_price, best_nu, best_charged, best_hz = value, price, nu, charged, hz
+            best_bound = value - unit * (found.magnitude + price * bandwidth_hz)
+        if slope > 0.0:
+            cheap, cheap_value, cheap_slope, cheap_hz, some_cheap = price, value, slope, total, True
+        else:
+            dear, dear_value, dear_slope, dear_hz, some_dear = price, value, slope, total, True
+        if slope > 0.0 or not some_cheap:
+            choices[0], choices[1] = found.below, found.above
+        if slope <= 0.0 or not some_dear:
+            choices[2], choices[3] = found.below, found.above
+        if best_bound >= enough:
+            break
+        if not (some_cheap and some_dear):
+            if price == 0.0 or price >= LARGEST or (some_dear and price * -dear_slope <= tolerance):
+                break
+            price = min(price * pace, LARGEST) if some_cheap else price / pace
+            pace = min(pace * pace, 1e60)
+            if price < 1.0 / LARGEST:
+                price = 0.0
+            continue
+        meet = (dear_value - cheap_value + cheap_slope * cheap - dear_slope * dear) / (
+            cheap_slope - dear_slope
+        )
+        height = cheap_value + cheap_slope * (meet - cheap)
+        if height - best_value <= tolerance or dear - cheap <= 4.0 * EPSILON * dear:
+            break
+        following = meet
+        if steps % 3 != 0 and cheap > 0.0 and dear_hz > 0.0:
+            part = math.log(cheap_hz / bandwidth_hz) / math.log(cheap_hz / dear_hz)
+            following = cheap * math.exp(part * math.log(dear / cheap))
+        if steps % 7 == 0:
+            following = math.sqrt(cheap) * math.sqrt(dear)
+        if not cheap < following < dear:
+            following = meet if cheap < meet < dear else 0.5 * (cheap + dear)
+        if not cheap < following < dear:
+            break
+        price = following
+    loss = np.full(count, math.inf)
+    if -math.inf < best_bound < math.inf:
+        for m in range(clients):
+            least = math.inf
+            for j in range(first[m], first[m + 1]):
+                if best_charged[j] < math.inf:
+                    loss[j] = best_charged[j] - best_nu * utility[j]
+                    least = min(least, loss[j])
+            for j in range(first[m], first[m + 1]):
+                loss[j] -= least
+    if not some_dear:
+        dear = cheap
+    return PricedBound(best_bound, best_price, best_nu, loss, best_hz, choices, cheap, dear, steps)
+
+
+# 3. Shares of the band for a fixed choice
+
+
+@compiled
+def band_shares(
+    options: NDArray[Any], bandwidth_hz: float, cheap_price: float, dear_price: float
+) -> tuple[FloatArray, float]:
+    """(M,) bandwidths between the replies to two prices that use up W, Hz, and what they cost; inf if too many.
+
+    The mixture costs at most what the two tangents of the dual function there leave (`priced_bound`).
+    """
+    clients = options.shape[0]
+    dear, cheap = np.empty(clients), np.empty(clients)
+    dear_hz = cheap_hz = carry = 0.0
+    for m in range(clients):
+        dear[m], cheap[m] = bandwidth_at(options[m], dear_price), bandwidth_at(options[m], cheap_price)
+        term = dear[m] - carry
+        raised = dear_hz + term
+        dear_hz, carry = raised, (raised - dear_hz) - term
+        cheap_hz += cheap[m]
+    if dear_hz > bandwidth_hz:
+        return dear, math.inf
+    if cheap_hz > dear_hz:
+        # A hair less than all: sums round.
+        part = min((bandwidth_hz - dear_hz) / (cheap_hz - dear_hz) * (1.0 - 1e-9), 1.0)
+        for m in range(clients):
+            dear[m] += part * (cheap[m] - dear[m])
+    total = carry = 0.0
+    for m in range(clients):
+        term = options[m]["fixed"] + cost_of(options[m], dear[m]) - carry
+        raised = total + term
+        total, carry = raised, (raised - total) - term if raised < math.inf else 0.0
+    return dear, total
