@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final
@@ -46,6 +46,7 @@ class RoundLog:
         formula_bytes: the tokens' share of it by S = beta (K + e).
         downlink_bytes: counted on the tensors that came back.
         seconds: wall time, evaluation included.
+        bits: per element of each one's tokens, where clients had a choice.
     """
 
     index: int
@@ -64,6 +65,7 @@ class RoundLog:
     formula_bytes: int
     downlink_bytes: int
     seconds: float
+    bits: list[int] = field(default_factory=list)
 
 
 def flat(states: Mapping[str, State]) -> dict[str, Tensor]:

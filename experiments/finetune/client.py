@@ -18,7 +18,7 @@ from ...models.vit.attention import reading, token_scores
 from ...models.vit.backbone import create, digits_vit
 from ...models.vit.split import Split, split
 from ...solver.random_streams import derived_seed, random_stream
-from .client_tokens import ClientTokens, payload_dtype
+from .client_tokens import ClientTokens, kept_dtype
 from .config import SMALL, Config
 from .device import autocast
 
@@ -36,7 +36,7 @@ def client_tokens(config: Config, halves: Split, pictures: Images, device: torch
         with reading(blocks) as seen, autocast(device):
             x = halves.client(pictures.normalised(index).to(device))
             worth = token_scores(config.measure, seen, halves.prefix_tokens, halves.grid, generator)
-        tokens.append(x.to(payload_dtype(config)).cpu())
+        tokens.append(x.to(kept_dtype(config)).cpu())
         scores.append(worth.float().cpu())
     return ClientTokens(torch.cat(tokens), torch.cat(scores), time.perf_counter() - started)
 

@@ -26,9 +26,15 @@ class ClientPool(ABC):
 
     @abstractmethod
     def uploads(
-        self, index: int, grants: Mapping[int, Grant]
+        self, index: int, grants: Mapping[int, Grant], bits: Mapping[int, int]
     ) -> tuple[Sequence[ClientBatch], dict[int, str]]:
-        """What arrives of the granted uploads, ascending, and why the others do not."""
+        """What arrives of the granted uploads, ascending, and why the others do not.
+
+        Args:
+            index: of the round.
+            grants: by client.
+            bits: per element of the tokens that each of these clients sends.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +48,9 @@ class LocalClients(ClientPool):
         return {client: self.offer(drawn) for client, drawn in self.batches(index, awake)}, {}
 
     def uploads(
-        self, index: int, grants: Mapping[int, Grant]
+        self, index: int, grants: Mapping[int, Grant], bits: Mapping[int, int]
     ) -> tuple[Sequence[ClientBatch], dict[int, str]]:
-        """Batches of image indices to train on."""
+        """Batches of image indices to train on; all their tokens have the same bits."""
         labels = self.run.context.images.labels
         return [ImageBatch(client, labels[drawn], drawn) for client, drawn in self.batches(index, grants)], {}
 
@@ -70,13 +76,13 @@ class LocalFrozenClients(LocalClients):
         return self.tokens.take(drawn).offer()
 
     def uploads(
-        self, index: int, grants: Mapping[int, Grant]
+        self, index: int, grants: Mapping[int, Grant], bits: Mapping[int, int]
     ) -> tuple[Sequence[ClientBatch], dict[int, str]]:
-        """Tokens cut to K and sent over the link, and labels."""
+        """Tokens cut to K and sent over the link, and labels. Raises FloatingPointError as `encode`."""
         context, sent = self.run.context, []
         for client, drawn in self.batches(index, grants):
             cut = self.tokens.take(drawn).cut(self.run.config, grants[client].tokens)
-            arrived = Selected(context.link.up(cut.tokens), cut.valid)
+            arrived = Selected(context.link.up_tokens(cut.tokens, bits[client]), cut.valid)
             sent.append(TokenBatch(client, context.images.labels[drawn], arrived))
         return sent, {}
 

@@ -30,7 +30,7 @@ class ClientTokens:
     """Tokens of some images behind a frozen client half, and the scores that rank them.
 
     Attributes:
-        tokens: (n, P + N, C) in the payload's precision.
+        tokens: (n, P + N, C) in float16 if all are sent in 16 bits, else in float32.
         scores: (n, N).
         seconds: that it took.
     """
@@ -55,6 +55,6 @@ class ClientTokens:
         )
 
 
-def payload_dtype(config: Config) -> torch.dtype:
-    """Precision of the tokens sent."""
-    return torch.float16 if config.bits_per_element == 16 else torch.float32
+def kept_dtype(config: Config) -> torch.dtype:
+    """Type of tokens before selection: float32 if any are sent in it or quantised."""
+    return torch.float16 if [depth.bits for depth in config.bit_depths] == [16] else torch.float32

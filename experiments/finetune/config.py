@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Self
 
 from ...models.vit.names import MEASURES, MERGES
 from ..field_info import FieldInfo, field_infos
+from .bit_depths import BitDepth, bit_depths_text, parse_bit_depths
 
 METHODS: Final = ("local-lora", "fed-lora", "split-lora", "sflora", "st-sflora-full", "st-sflora")
 """Names of the training schemes of Table I; `schemes.py` has one class each, in this order."""
@@ -61,7 +62,14 @@ class Config:
     head_learning_rate: Annotated[float | None, FieldInfo("Of a fresh head; else the same.", above=0)] = None
     rank: Annotated[int, FieldInfo("Of LoRA.", least=1)] = 16
     min_tokens: Annotated[int | None, FieldInfo("K_min; else 64 of 196 in proportion.", least=1)] = None
-    bits_per_element: Annotated[int, FieldInfo("Precision of tokens sent.", (16, 32), option="bits")] = 32
+    bits_per_element: Annotated[
+        str,
+        FieldInfo(
+            "Of tokens sent: 8, 16 or 32; several are a choice per client of st-sflora, as in "
+            "8:worth=0.95,16,32, and no runs of their own.",
+            option="bits",
+        ),
+    ] = "32"
     bandwidth_hz: Annotated[float, FieldInfo("Shared by the clients of a round.", above=0)] = 50e6
     max_power_w: Annotated[float, FieldInfo("Per client.", above=0)] = 0.2
     max_energy_j: Annotated[float, FieldInfo("Per client and round.", above=0)] = 0.8
@@ -76,6 +84,8 @@ class Config:
     def __post_init__(self) -> None:
         for name, setting in field_infos(Config).items():
             setting.check("Config", getattr(self, name))
+        depths = parse_bit_depths(str(self.bits_per_element))  # checkpoints and callers may have a number
+        object.__setattr__(self, "bits_per_element", bit_depths_text(depths))
 
     @property
     def solver_text(self) -> str:
@@ -88,6 +98,12 @@ class Config:
     def sent_merge(self) -> str:
         """How tokens that are not sent are merged into one that is: only where a solver selects tokens."""
         return self.merge if self.method == SELECTING else "none"
+
+    @property
+    def bit_depths(self) -> tuple[BitDepth, ...]:
+        """Depths in which a client may send tokens, ascending: the finest where no solver chooses."""
+        depths = parse_bit_depths(self.bits_per_element)
+        return depths if self.method == SELECTING else depths[-1:]
 
     @property
     def traits(self) -> dict[str, str]:

@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from statistics import mode
 
 import numpy as np
 import torch
 
 from ...models.cell.cell import Cell, Round, simulate
 from ...models.vit.adapter import get_state, save_adapter, set_state
+from ...models.vit.quantisation import encode
 from ...models.vit.tokens import select
 from ...solver import StsfloraError
 from ...solver.files.file_access import make_folder
@@ -22,7 +24,7 @@ from .client_pool import ClientPool, local_clients
 from .config import Config
 from .device import autocast
 from .run import Run, prepare, restore
-from .uplink import plan_uplink, token_bytes
+from .uplink import granted_bits, plan_uplink, token_bytes
 
 
 class TrainingError(StsfloraError, RuntimeError):
@@ -46,8 +48,10 @@ def one_round(run: Run, cell_round: Round, clients: ClientPool) -> RoundLog:
     # 2. With the channels that makes a problem, and a solver decides who sends what.
     plan, gone = plan_uplink(run, cell_round, offers)
 
-    # 3. Those that fit cut their tokens to K, merge the rest, and upload; what is lost takes no part.
-    batches, lost = clients.uploads(index, {int(client): grant for client, grant in plan.grants.items()})
+    # 3. Those that fit cut their tokens to K, merge the rest, round, and upload; what is lost takes no part.
+    grants = {int(client): grant for client, grant in plan.grants.items()}
+    bits = granted_bits(run, grants)
+    batches, lost = clients.uploads(index, grants, bits)
     plan = plan.without(lost)
     left_out = {str(client): reason for client, reason in {**silent, **gone, **lost}.items()}
     left_out |= {str(client.id): client.reason for client in plan.dropped}
@@ -57,11 +61,12 @@ def one_round(run: Run, cell_round: Round, clients: ClientPool) -> RoundLog:
 
     # 5. The test, with all tokens and with as many as the clients kept.
     tokens = [grant.tokens for grant in plan.grants.values()]
+    sent_bits = [bits[int(client)] for client in plan.grants]
     accuracy = accuracy_selected = None
     if index + 1 == config.rounds or (index + 1) % config.evaluate_every == 0:
         accuracy = evaluate(run)
         if scheme.sends == "selected" and batches:
-            accuracy_selected = evaluate(run, tokens=round(float(np.mean(tokens))))
+            accuracy_selected = evaluate(run, round(float(np.mean(tokens))), mode(sent_bits))
 
     sends_tokens = scheme.sends in {"all", "selected"}
     proved = bool(plan.grants) and math.isfinite(plan.bound)
@@ -79,19 +84,23 @@ def one_round(run: Run, cell_round: Round, clients: ClientPool) -> RoundLog:
         energy_j=plan.energy_j,
         round_s=plan.round_s,
         uplink_bytes=link.up_bytes,
-        formula_bytes=token_bytes(run, batches, plan) if sends_tokens else 0,
+        formula_bytes=token_bytes(run, batches, tokens, sent_bits) if sends_tokens else 0,
         downlink_bytes=link.down_bytes,
         seconds=time.perf_counter() - started,
+        bits=sent_bits if len(config.bit_depths) > 1 else [],
     )
 
 
 @torch.no_grad()
-def evaluate(run: Run, tokens: int | None = None) -> float:
+def evaluate(run: Run, tokens: int | None = None, bits: int | None = None) -> float:
     """Top-1 accuracy on the test images; of schemes with one model per client, the mean over clients.
+
+    Behind a frozen client half the tokens are rounded as if they were sent.
 
     Args:
         run: the run.
         tokens: K kept of each test image, the rest merged; None for all tokens.
+        bits: per element; None for the most that clients may send.
     """
     context, halves, config = run.context, run.context.halves, run.config
     present = get_state(context.model)
@@ -108,7 +117,10 @@ def evaluate(run: Run, tokens: int | None = None) -> float:
                     x, scores = run.test_tokens.tokens[index].float(), run.test_tokens.scores[index]
                     count, merge = (scores.shape[1], "none") if tokens is None else (tokens, config.merge)
                     cut = select(x, scores, count, prefix_tokens=halves.prefix_tokens, merge=merge)
-                    logits = halves.server(cut.tokens.to(context.device), cut.valid.to(context.device))
+                    arrived = cut.tokens
+                    if run.test_tokens.tokens.dtype == torch.float32:  # float16 is rounded before selection
+                        arrived = encode(arrived, bits or context.bits).restored()
+                    logits = halves.server(arrived.to(context.device), cut.valid.to(context.device))
             right += int((logits.argmax(dim=1).cpu() == run.test.labels[index]).sum())
         accuracies.append(right / len(run.test))
     set_state(context.model, present)

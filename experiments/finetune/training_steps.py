@@ -13,19 +13,19 @@ from torch.nn.functional import cross_entropy
 
 from ...models.data import Images
 from ...models.vit.adapter import State, trainable
+from ...models.vit.quantisation import FLOATS, encode
 from ...models.vit.split import Split
 from ...models.vit.tokens import Selected
-from .client_tokens import payload_dtype
 from .config import Config
 from .device import autocast
 
 
 @dataclass(eq=False)
 class Link:
-    """The wireless link: tensors go through it in the payload's precision, and their bytes are counted.
+    """The wireless link: tensors go through it as they are sent, and their bytes are counted.
 
     Attributes:
-        dtype: of the payload.
+        dtype: of adapters and gradients; tokens have a depth of their own.
         up_bytes: sent by clients.
         down_bytes: sent to clients.
     """
@@ -39,6 +39,12 @@ class Link:
         sent = tensor.detach().to(self.dtype)
         self.up_bytes += sent.nbytes
         return sent.to(tensor.dtype)
+
+    def up_tokens(self, tokens: Tensor, bits: int) -> Tensor:
+        """Upload tokens in 8, 16 or 32 bits per element: what arrives, detached. Raises as `quantise`."""
+        sent = encode(tokens, bits)
+        self.up_bytes += sent.nbytes
+        return sent.restored().to(tokens.dtype)
 
     def down(self, tensor: Tensor) -> Tensor:
         """Download a tensor: what arrives at the client, detached."""
@@ -124,7 +130,12 @@ class TrainingContext:
     link: Link = field(init=False)
 
     def __post_init__(self) -> None:
-        self.link = Link(payload_dtype(self.config))
+        self.link = Link(FLOATS[max(self.bits, 16)])
+
+    @property
+    def bits(self) -> int:
+        """Per element of tokens whose client has no choice, and the most of one that has."""
+        return self.config.bit_depths[-1].bits
 
     def optimiser(self, module: nn.Module) -> torch.optim.Optimizer:
         """A fresh AdamW over a module's trainable parameters."""
@@ -185,7 +196,7 @@ def split_step(context: TrainingContext, batch: ImageBatch, part: Tensor, share:
     images, labels = context.batch(batch, part)
     with autocast(context.device):
         h = context.halves.client(images)
-        h_server = context.link.up(h).requires_grad_()
+        h_server = context.link.up_tokens(h, context.bits).requires_grad_()
         logits = context.halves.server(h_server)
     loss = backward(logits, labels, batch.client, share)
     h.backward(context.link.down(gradient(h_server)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ import numpy as np
 from ...models.cell.cell import Round
 from ...models.cell.device import Architecture, forward_s
 from ...models.vit.adapter import get_state, size_bits
+from ...models.vit.quantisation import token_bits
 from ...solver import Grant, Plan, Problem, Quality
 from ...solver.allocator.plan_problem import plan_problem
 from ...solver.physics.uplink import payload_bits
@@ -72,7 +73,7 @@ def round_problem(run: Run, cell_round: Round, offers: Mapping[int, Offer]) -> P
         least, extra = 1, 0
     else:
         importance = np.stack([offer.importance for offer in offers.values()])
-        bits = samples_of(offers) * halves.width * config.bits_per_element
+        bits = samples_of(offers) * token_bits(halves.width, run.context.bits)
         least, extra = run.min_tokens, run.extra_tokens
     return Problem(
         gain=cell_round.gain[ids],
@@ -112,13 +113,25 @@ def plan_one_by_one(problem: Problem, ids: Sequence[int], **settings: Any) -> Pl
     )
 
 
-def token_bytes(run: Run, batches: Sequence[ClientBatch], plan: Plan) -> int:
-    """Payload size S = beta (K + e) in bytes, summed over the clients (paper eq. 4)."""
-    config, halves = run.config, run.context.halves
-    samples = np.array([len(batch) for batch in batches])
-    tokens = np.array([grant.tokens for grant in plan.grants.values()])
-    bits = payload_bits(tokens, samples * halves.width * config.bits_per_element, run.extra_tokens)
-    return round(float(bits.sum()) / 8)
+def granted_bits(run: Run, clients: Iterable[int]) -> dict[int, int]:
+    """Bits per element of the tokens that each client is to send."""
+    return dict.fromkeys(clients, run.context.bits)
+
+
+def token_bytes(run: Run, batches: Sequence[ClientBatch], tokens: Sequence[int], bits: Sequence[int]) -> int:
+    """Payload size S = beta (K + e) in bytes, summed over the clients (paper eq. 4).
+
+    Args:
+        run: says how long a token is.
+        batches: of the clients.
+        tokens: K of each.
+        bits: per element of each one's tokens.
+    """
+    width = run.context.halves.width
+    beta = np.array(
+        [len(batch) * token_bits(width, depth) for batch, depth in zip(batches, bits, strict=True)]
+    )
+    return round(float(payload_bits(np.array(tokens), beta, run.extra_tokens).sum()) / 8)
 
 
 def samples_of(offers: Mapping[int, Offer]) -> FloatArray:

@@ -46,7 +46,7 @@ def upload(message: Message, context: Context) -> Message:
     index, grant = messages.read_grant(message.content, settings.config)
     tokens, labels = kept(context.state, index) or run_half(settings, client, index)
     cut = tokens.cut(settings.config, grant.tokens)
-    return Message(messages.pack_upload(cut, labels, settings.config), reply_to=message)
+    return Message(messages.pack_upload(cut, labels, grant.bits), reply_to=message)
 
 
 def client_number(context: Context, config: Config) -> int:

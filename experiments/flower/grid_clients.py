@@ -89,18 +89,24 @@ class GridClients(ClientPool):
             if client not in offers
         }
 
-    def uploads(self, index: int, grants: Mapping[int, Grant]) -> tuple[list[TokenBatch], dict[int, str]]:
+    def uploads(
+        self, index: int, grants: Mapping[int, Grant], bits: Mapping[int, int]
+    ) -> tuple[list[TokenBatch], dict[int, str]]:
         """Send each client what it is granted, and check that it comes."""
         form = self.form
         client_of = {self.node_of[client]: client for client in grants}
 
         def read(node: int, content: RecordDict) -> TokenBatch:
             client = client_of[node]
-            cut, labels = messages.read_upload(content, form, self.samples[client], grants[client].tokens)
+            granted = (self.samples[client], grants[client].tokens, bits[client])
+            cut, labels = messages.read_upload(content, form, *granted)
             self.run.context.link.up_bytes += messages.payload_bytes(content)
             return TokenBatch(client, labels, cut)
 
-        contents = {node: messages.pack_grant(index, grants[client]) for node, client in client_of.items()}
+        contents = {
+            node: messages.pack_grant(index, grants[client], bits[client])
+            for node, client in client_of.items()
+        }
         batches, failures = self._exchange(messages.UPLOAD, index, contents, read)
         self._warn(index, failures)
         return (

@@ -4,7 +4,7 @@ Arrays travel as their bare bytes, little-endian and in C order: no header that 
 that the receiver expects. A receiver knows every name, type and shape beforehand and takes nothing else.
 
 A round has two exchanges. `query.offer`: {round} -> {client, samples}, importance. `train.upload`:
-{round, tokens, bandwidth-hz, power-w} -> tokens, labels.
+{round, tokens, bits, bandwidth-hz, power-w} -> tokens, labels, and of 8 bits each token's low and step.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...models.vit.names import BIT_DEPTHS
+from ...models.vit.quantisation import FLOATS, LEVELS, EncodedTokens, FloatTokens, QuantisedTokens, encode
 from ...models.vit.tokens import Selected, merged_tokens
 from ...solver import Grant, StsfloraError
 from ...solver.tolerances import FEASIBILITY
-from ..finetune.client_tokens import Offer, payload_dtype
+from ..finetune.client_tokens import Offer
 from ..finetune.config import Config
 
 OFFER: Final = "query.offer"
@@ -40,9 +42,10 @@ class MessageError(StsfloraError, ValueError):
 
 @dataclass(frozen=True)
 class GrantMessage:
-    """Grant as a client receives it: K tokens per image over a bandwidth at a power."""
+    """Grant as a client receives it: K tokens per image, bits per element, over a bandwidth at a power."""
 
     tokens: int
+    bits: int
     bandwidth_hz: float
     power_w: float
 
@@ -115,10 +118,12 @@ def read_offer(content: RecordDict, form: Format) -> tuple[int, Offer]:
     return client, Offer(samples, importance)
 
 
-def pack_grant(index: int, grant: Grant) -> RecordDict:
-    """Grant of the server."""
+def pack_grant(index: int, grant: Grant, bits: int) -> RecordDict:
+    """Grant of the server, and the bits per element in which it awaits the tokens."""
     power = {"bandwidth-hz": grant.bandwidth_hz, "power-w": grant.power_w}
-    return RecordDict({"grant": ConfigRecord({"round": index, "tokens": grant.tokens, **power})})
+    return RecordDict(
+        {"grant": ConfigRecord({"round": index, "tokens": grant.tokens, "bits": bits, **power})}
+    )
 
 
 def read_grant(content: RecordDict, config: Config) -> tuple[int, GrantMessage]:
@@ -127,21 +132,34 @@ def read_grant(content: RecordDict, config: Config) -> tuple[int, GrantMessage]:
     ranges = {
         "round": (int, 0, config.rounds - 1),
         "tokens": (int, 1, 2**31),
+        "bits": (int, min(BIT_DEPTHS), max(BIT_DEPTHS)),
         "bandwidth-hz": (float, math.ulp(0.0), config.bandwidth_hz * slack),
         "power-w": (float, math.ulp(0.0), config.max_power_w * slack),
     }
-    index, *grant = _numbers(_records(content, "grant")["grant"], ranges)
-    return index, GrantMessage(*grant)
+    index, *numbers = _numbers(_records(content, "grant")["grant"], ranges)
+    grant = GrantMessage(*numbers)
+    allowed = [depth.bits for depth in config.bit_depths]
+    if grant.bits not in allowed:
+        raise MessageError("bits", f"{grant.bits}", " or ".join(map(str, allowed)), "Correct it")
+    return index, grant
 
 
-def pack_upload(selected: Selected, labels: Tensor, config: Config) -> RecordDict:
-    """A client's tokens in the payload's precision, and the labels that the server trains with."""
-    tokens = _bare(selected.tokens.to(payload_dtype(config)).numpy(), _token_type(config))
-    return RecordDict({"arrays": ArrayRecord({"tokens": tokens, "labels": _bare(labels.numpy(), "<i4")})})
+def pack_upload(selected: Selected, labels: Tensor, bits: int) -> RecordDict:
+    """A client's tokens as they are sent in these bits per element, and the labels to train with.
+
+    Raises:
+        FloatingPointError: as of `encode`.
+    """
+    kinds = _token_types(bits)
+    sent = encode(selected.tokens, bits).tensors
+    arrays = {name: _bare(tensor.numpy(), kinds[name]) for name, tensor in sent.items()}
+    return RecordDict({"arrays": ArrayRecord({**arrays, "labels": _bare(labels.numpy(), "<i4")})})
 
 
-def read_upload(content: RecordDict, form: Format, samples: int, count: int) -> tuple[Selected, Tensor]:
-    """Tokens and labels of a batch of which the offer has told the size and the grant K.
+def read_upload(
+    content: RecordDict, form: Format, samples: int, count: int, bits: int
+) -> tuple[Selected, Tensor]:
+    """Tokens and labels of a batch of which the offer has told the size and the grant K and the bits.
 
     Which tokens are valid follows from K: only the merged one of a client that keeps all is not.
 
@@ -149,24 +167,35 @@ def read_upload(content: RecordDict, form: Format, samples: int, count: int) -> 
         MessageError: names, types, sizes or values are not those that were granted.
     """
     arrays = _records(content, "arrays")["arrays"]
-    _names(arrays, "tokens", "labels")
+    kinds = _token_types(bits)
+    _names(arrays, *kinds, "labels")
     length = form.tokens_sent(count)
     shape = (samples, length, form.width)
-    tokens = _array(arrays, "tokens", _token_type(form.config), shape, (-LARGEST, LARGEST))
+    if bits in FLOATS:
+        tokens = torch.from_numpy(_array(arrays, "tokens", kinds["tokens"], shape, (-LARGEST, LARGEST)))
+        sent: EncodedTokens = FloatTokens(tokens)
+    else:
+        codes = _array(arrays, "tokens", kinds["tokens"], shape, (0, LEVELS))
+        low = _array(arrays, "low", kinds["low"], shape[:2], (-LARGEST, LARGEST))
+        step = _array(arrays, "step", kinds["step"], shape[:2], (0.0, 2 * LARGEST / LEVELS))
+        sent = QuantisedTokens(*map(torch.from_numpy, (codes, low, step)))
     labels = _array(arrays, "labels", "<i4", (samples,), (0, form.classes - 1))
     valid = torch.ones((samples, length), dtype=torch.bool)
     if length > form.prefix_tokens + form.patches:
         valid[:, -1] = False
-    return Selected(torch.from_numpy(tokens).float(), valid), torch.from_numpy(labels).long()
+    values = sent.restored().clamp(-LARGEST, LARGEST)  # a low value plus 255 steps may go beyond
+    return Selected(values, valid), torch.from_numpy(labels).long()
 
 
 def payload_bytes(content: RecordDict) -> int:
     """Bytes of the tokens in an upload that was read."""
-    return len(content.array_records["arrays"]["tokens"].data)
+    arrays = content.array_records["arrays"]
+    return sum(len(array.data) for name, array in arrays.items() if name != "labels")
 
 
-def _token_type(config: Config) -> str:
-    return f"<f{config.bits_per_element // 8}"
+def _token_types(bits: int) -> dict[str, str]:
+    """Type of each array of an upload besides its labels."""
+    return {"tokens": f"<f{bits // 8}"} if bits in FLOATS else {"tokens": "|u1", "low": "<f4", "step": "<f4"}
 
 
 def _bare(values: NDArray[Any], kind: str) -> Array:

@@ -91,8 +91,8 @@ def read_settings(values: Mapping[str, object]) -> Settings:
 
 
 def _typed(key: str, value: object, kind: type) -> Any:
-    if kind is float and type(value) is int:
-        return float(value)
+    if kind in (float, str) and type(value) is int:  # TOML's 1 for 1.0, and 16 for "16"
+        return kind(value)
     if type(value) is not kind:
         raise OptionError(
             "run configuration", f"{key} = {value!r:.40}", f"a {kind.__name__}", "Correct it in --run-config"

@@ -9,3 +9,6 @@ in random order, evenly over the image."""
 MERGES: Final = ("attention", "mean", "tome", "none")
 """What becomes of discarded tokens: one token weighted by score (paper eq. 14), one plain mean, each
 averaged into the kept token it resembles most (after ToMe, Bolya et al., ICLR 2023), or nothing."""
+
+BIT_DEPTHS: Final = (8, 16, 32)
+"""Bits per element in which tokens may be sent: quantised with a range per token, float16, float32."""

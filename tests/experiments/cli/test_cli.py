@@ -160,7 +160,7 @@ def test_an_allocation_that_breaks_limits_exits_with_1(call):
         (["finetune", "--partitions", "sorted"], "--partitions 'sorted'; allowed: dirichlet, iid"),
         (["finetune", "--measures", "magic"], "--measures 'magic'; allowed: attention, value_norm"),
         (["finetune", "--merges", "mean,magic"], "--merges 'magic'; allowed: attention, mean"),
-        (["finetune", "--bits", "8"], "--bits '8'; allowed: 16, 32"),
+        (["finetune", "--bits", "4"], "bits_per_element='4'; allowed: 8, 16, 32, each once"),
         (["finetune", "--device", "tpu"], "--device 'tpu'; allowed: auto, cpu, cuda"),
         (["finetune", "--cuts", "two"], "--cuts two; allowed: whole numbers"),
         (["reproduce", "fig7"], "target 'fig7'; allowed: table1"),
@@ -352,7 +352,7 @@ def test_help_shows_options_and_examples(call, arguments, words):
     ("command", "names"),
     [
         ("bench", [entry.name for entry in suites()]),
-        ("finetune", [*METHODS, *PARTITIONS, *MEASURES, *MERGES, *DEVICES, "16, 32"]),
+        ("finetune", [*METHODS, *PARTITIONS, *MEASURES, *MERGES, *DEVICES, "8, 16 or 32"]),
         ("reproduce", [*TARGETS, *DATASETS, *BACKBONES, *PARTITIONS, *SCHEMES, *DEVICES, "STSFLORA_DATA"]),
     ],
 )

@@ -18,7 +18,13 @@ from stsflora.experiments.finetune.config import METHODS, Config
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SOME = {"data": "hf:flowers", "model": "vit_tiny_patch16_224", "weights": "/a/weights", "solver": "greedy"}
+SOME = {
+    "data": "hf:flowers",
+    "model": "vit_tiny_patch16_224",
+    "weights": "/a/weights",
+    "solver": "greedy",
+    "bits_per_element": "8:worth=0.9,16",
+}
 """Values of text that has no closed set."""
 
 

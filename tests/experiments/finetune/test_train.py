@@ -74,15 +74,17 @@ def test_interrupted_and_resumed_is_the_same_bit_for_bit(name, tmp_path, cache):
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
-@pytest.mark.parametrize("bits", [16, 32])
+@pytest.mark.parametrize("bits", [8, 16, 32])
 @pytest.mark.parametrize("merge", ["attention", "none"])
 def test_bytes_counted_on_tensors_equal_the_formula(merge, bits, tmp_path, cache):
     config = replace(QUICK, merge=merge, bits_per_element=bits)
     run = finetune(config, tmp_path, cache=cache)
+    sent = 48 + 8 if bits == 8 else 48 * bits // 8  # each quantised token comes with its range
     for log in run.logs:
+        assert log.bits == []
         batch = [min(8, len(run.parts[client])) for client in log.clients]
         extra = 2 if merge == "attention" else 1
-        expected = sum(b * (k + extra) * 48 * bits // 8 for b, k in zip(batch, log.tokens, strict=True))
+        expected = sum(b * (k + extra) * sent for b, k in zip(batch, log.tokens, strict=True))
         assert log.uplink_bytes == log.formula_bytes == expected
         assert log.downlink_bytes == 0
 

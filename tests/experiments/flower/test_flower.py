@@ -34,6 +34,7 @@ from stsflora.experiments.flower.grid_clients import GridClients
 from stsflora.experiments.flower.messages import BARE, Format, GrantMessage, MessageError
 from stsflora.experiments.flower.settings import read_settings, run_configuration
 from stsflora.models.vit.backbone import DIGITS_VIT_FILE, small_vit
+from stsflora.models.vit.quantisation import encode, token_bits
 from stsflora.solver import Grant, OptionError
 
 APP = Path(client_app.__file__).parent
@@ -140,6 +141,7 @@ FLOATS = ("seconds", "loss", "ste", "bound", "round_s", "energy_j")
     [
         {},
         {"bits_per_element": 16},
+        {"bits_per_element": 8},
         {"merge": "none"},
         {"method": "st-sflora-full"},
         {"solver": "fixed", "solver_options": {"tokens": 36}},
@@ -457,11 +459,11 @@ def an_upload(tokens=None, labels=None, **others):
     ],
 )
 def test_uploads_are_checked(changes, text):
-    selected, labels = messages.read_upload(an_upload(), FORM, samples=2, count=3)
+    selected, labels = messages.read_upload(an_upload(), FORM, samples=2, count=3, bits=32)
     assert selected.tokens.shape == (2, 5, 4)
     assert labels.tolist() == [0, 9]
     with pytest.raises(MessageError) as caught:
-        messages.read_upload(an_upload(**changes), FORM, samples=2, count=3)
+        messages.read_upload(an_upload(**changes), FORM, samples=2, count=3, bits=32)
     assert text in str(caught.value)
 
 
@@ -472,6 +474,8 @@ def test_uploads_are_checked(changes, text):
         ({"round": -1}, "round: got -1"),
         ({"tokens": 0}, "tokens: got 0"),
         ({"tokens": 2.0}, "tokens: got 2.0; allowed: int"),
+        ({"bits": 8}, "bits: got 8; allowed: 32"),
+        ({"bits": 64}, "bits: got 64; allowed: int 8 to 32"),
         ({"bandwidth-hz": float("nan")}, "bandwidth-hz: got nan"),
         ({"bandwidth-hz": 0.0}, "bandwidth-hz: got 0.0"),
         ({"bandwidth-hz": 51e6}, "bandwidth-hz: got 51000000.0"),
@@ -480,8 +484,8 @@ def test_uploads_are_checked(changes, text):
     ],
 )
 def test_clients_check_their_grants_too(changes, text):
-    content = messages.pack_grant(2, Grant(3, 1e6, 0.1, *(0.0,) * 4))
-    assert messages.read_grant(content, QUICK) == (2, GrantMessage(3, 1e6, 0.1))
+    content = messages.pack_grant(2, Grant(3, 1e6, 0.1, *(0.0,) * 4), 32)
+    assert messages.read_grant(content, QUICK) == (2, GrantMessage(3, 32, 1e6, 0.1))
     content.config_records["grant"].update(changes)
     with pytest.raises(MessageError) as caught:
         messages.read_grant(content, QUICK)
@@ -491,7 +495,7 @@ def test_clients_check_their_grants_too(changes, text):
 @given(st.data())
 def test_what_is_packed_is_what_is_read_and_its_payload_is_the_formulas(data):
     merge = data.draw(st.sampled_from(["attention", "none"]))
-    bits = data.draw(st.sampled_from([16, 32]))
+    bits = data.draw(st.sampled_from([8, 16, 32]))
     form = replace(FORM, config=replace(FORM.config, merge=merge, bits_per_element=bits))
     samples, count = data.draw(st.integers(1, 8)), data.draw(st.integers(1, 6))
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))
@@ -502,14 +506,38 @@ def test_what_is_packed_is_what_is_read_and_its_payload_is_the_formulas(data):
     assert (client, offer.samples) == (1, samples)
     np.testing.assert_array_equal(offer.importance, given_tokens.offer().importance)
     cut = given_tokens.cut(form.config, count)
-    content = through_bytes(messages.pack_upload(cut, labels, form.config))
-    read, read_labels = messages.read_upload(content, form, samples, count)
-    expected = cut.tokens.half().float() if bits == 16 else cut.tokens
-    assert torch.equal(read.tokens, expected)
+    content = through_bytes(messages.pack_upload(cut, labels, bits))
+    read, read_labels = messages.read_upload(content, form, samples, count, bits)
+    assert torch.equal(read.tokens, encode(cut.tokens, bits).restored())
     assert torch.equal(read.valid, cut.valid)
     assert torch.equal(read_labels, labels)
     extra = 2 if merge == "attention" else 1
-    assert messages.payload_bytes(content) == samples * 4 * bits * (count + extra) // 8
+    assert messages.payload_bytes(content) == samples * token_bits(4, bits) * (count + extra) // 8
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"tokens": bare(np.ones((2, 5, 4)), "<f4")}, "'<f4' of shape (2, 5, 4) in 160 bytes"),
+        ({"low": bare(np.full((2, 5), np.nan), "<f4")}, "low: got a value out of range"),
+        ({"low": bare(np.ones((2, 5, 1)), "<f4")}, "low: got '<f4' of shape (2, 5, 1)"),
+        ({"step": bare(np.full((2, 5), -1.0), "<f4")}, "step: got a value out of range"),
+        ({"step": bare(np.full((2, 5), 1e30), "<f4")}, "finite ones from 0 to 513.757"),
+    ],
+)
+def test_quantised_uploads_are_checked(changes, text):
+    quantised = {
+        "tokens": bare(np.full((2, 5, 4), 3), "|u1"),
+        "low": bare(np.ones((2, 5)), "<f4"),
+        "step": bare(np.full((2, 5), 0.5), "<f4"),
+    }
+    selected, _ = messages.read_upload(an_upload(**quantised), FORM, samples=2, count=3, bits=8)
+    assert selected.tokens.flatten().tolist() == [2.5] * 40
+    with pytest.raises(MessageError) as caught:
+        messages.read_upload(an_upload(**{**quantised, **changes}), FORM, samples=2, count=3, bits=8)
+    assert text in str(caught.value)
+    with pytest.raises(MessageError, match="got 'labels', 'tokens'; allowed: tokens, low, step, labels"):
+        messages.read_upload(an_upload(), FORM, samples=2, count=3, bits=8)
 
 
 def through_bytes(content):
