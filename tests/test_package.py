@@ -124,7 +124,10 @@ STOREYS: dict[str, tuple[str, ...]] = {
         "allocator",
     ),
     "solver/files": ("file_access", "json_files", "problem_files"),
-    "solver/physics": ("jit", "instance", "loops", "uplink", "bandwidth", "payload", "demand", "bracket"),
+    "solver/physics": (
+        *("jit", "instance", "loops", "options", "option_loops"),
+        *("uplink", "bandwidth", "payload", "demand", "bracket"),
+    ),
     "solver/bounds": (
         *("goal", "intervals", "clearing_price", "round_time"),
         *("dominance", "bound_tightening", "price_cover", "interval_search"),

@@ -10,7 +10,7 @@ from enum import Enum
 from functools import update_wrapper
 from hashlib import sha256
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import CellType, FunctionType, ModuleType
 from typing import Any, Generic, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -37,10 +37,12 @@ class Loop(Generic[P, R]):
 
     Attributes:
         function: the plain function.
+        texts: other files whose loops it calls.
     """
 
-    def __init__(self, function: Callable[P, R]) -> None:
+    def __init__(self, function: Callable[P, R], texts: Iterable[Path] = ()) -> None:
         self.function = function
+        self.texts = tuple(texts)
         self._mode: Mode | None = None
         self._run: Callable[P, R] = function
         update_wrapper(self, function)
@@ -66,7 +68,8 @@ class Loop(Generic[P, R]):
         numba = _numba()
         if _State.mode is Mode.CACHED:
             try:
-                self._run = numba.njit(cache=True, **OPTIONS)(self.function)
+                function = keyed(self.function, digest_of(self.texts)) if self.texts else self.function
+                self._run = numba.njit(cache=True, **OPTIONS)(function)
             except Exception as error:  # RuntimeError: no place for a cache
                 _fall_back(error)
         if _State.mode is Mode.UNCACHED:
@@ -81,6 +84,33 @@ compiled = Loop
 """The decorator."""
 
 
+def compiled_on(*modules: ModuleType) -> Callable[[Callable[P, R]], Loop[P, R]]:
+    """The decorator of loops that call those of other files, named here: a change there compiles anew."""
+    texts = [Path(str(module.__file__)) for module in modules]
+    return lambda function: Loop(function, texts)
+
+
+def digest_of(texts: Iterable[Path]) -> str:
+    """What changes with any of some files."""
+    digest = sha256()
+    for path in texts:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def keyed(function: Callable[P, R], key: str) -> Callable[P, R]:
+    """The same function, closing over a key that it does not read.
+
+    numba keeps what it has compiled by the text of one file and by what a function closes over.
+    """
+    code = function.__code__
+    closed = code.replace(co_freevars=(*code.co_freevars, "key"))
+    cells = (*(function.__closure__ or ()), CellType(key))
+    copy = FunctionType(closed, function.__globals__, function.__name__, function.__defaults__, cells)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return update_wrapper(copy, function)
+
+
 class Whole(Loop[P, R]):
     """A loop that takes long to compile, since all it calls is compiled with it; kept for later processes.
 
@@ -89,10 +119,7 @@ class Whole(Loop[P, R]):
     """
 
     def __init__(self, function: Callable[P, R], texts: Iterable[Path]) -> None:
-        digest = sha256()
-        for path in texts:
-            digest.update(path.read_bytes())
-        key = digest.hexdigest()
+        key = digest_of(texts)
 
         def entry(*arguments: Any) -> Any:
             key  # noqa: B018 - closed over, see above
