@@ -72,8 +72,12 @@ def read_fields(
         if unknown or missing:
             got = [f"unknown field {unknown[0]!r:.60}"] if unknown else []
             got += [f"no field {name!r}" for name in missing]
+            allowed = ", ".join(name for name in known if "." not in name)
             raise FileFormatError(
-                f"file {Path(path).name!r}", ", ".join(got), ", ".join(known), "Write it with Problem.save"
+                f"file {Path(path).name!r}",
+                ", ".join(got),
+                f"{allowed}, objective.NAME.SETTING",
+                "Write it with Problem.save",
             )
 
     if _ending(path) == ".npz":

@@ -212,7 +212,7 @@ def test_refuses_another_problems_allocation() -> None:
     with pytest.raises(AllocationError) as caught:
         evaluate(small_problem(), Allocation([1], [1.0], [0.1]))
     assert str(caught.value) == (
-        "evaluate: got an allocation for 1 clients; allowed: 3, as in the problem. "
+        "Allocation: got an allocation for 1 clients; allowed: 3, as in the problem. "
         "Pass the problem that it was made for."
     )
 

@@ -49,7 +49,8 @@ def test_per_client_fields_refuse_in_words(field: str) -> None:
         f"Problem.{field}: got type <U1; allowed: real numbers"
     )
     assert refusal(**{field: [1j, 1, 1]}).startswith(f"Problem.{field}: got type complex128; allowed: ")
-    assert refusal(**{field: None}).startswith(f"Problem.{field}: got type object; allowed: ")
+    if field != "bits_per_token":
+        assert refusal(**{field: None}).startswith(f"Problem.{field}: got type object; allowed: ")
     assert refusal(**{field: [[1.0], [1.0, 2.0]]}) == (
         f"Problem.{field}: got a ragged sequence; allowed: a regular array of numbers. Pad it."
     )
@@ -72,11 +73,11 @@ def test_scalars_refuse_in_words(field: str, value: float) -> None:
         ),
         (
             {"importance": [1.0, 2.0, 3.0]},
-            "Problem.importance: got shape (3,); allowed: (M, N) with M >= 1 clients and N >= 1 tokens. "
-            "Stack one row of token importances per client.",
+            "Problem.importance: got shape (3,); allowed: (R, N) with R >= 1 rows, one per client unless "
+            "`client` says otherwise. Stack one row of token importances per client.",
         ),
-        ({"importance": np.ones((0, 4))}, "Problem.importance: got shape (0, 4); allowed: (M, N)"),
-        ({"importance": np.ones((3, 0))}, "Problem.importance: got shape (3, 0); allowed: (M, N)"),
+        ({"importance": np.ones((0, 4))}, "Problem.importance: got shape (0, 4); allowed: (R, N)"),
+        ({"importance": np.ones((3, 0))}, "Problem.importance: got all zeros; allowed: at least one"),
         (
             {"importance": [[1.0, 2.0], [1.0, np.nan], [1.0, 1.0]]},
             "Problem.importance: got nan at index (1, 1); allowed: finite and >= 0. Clean the attention map.",
@@ -92,12 +93,12 @@ def test_scalars_refuse_in_words(field: str, value: float) -> None:
         ),
         (
             {"min_tokens": 5},
-            "Problem.min_tokens: got 5; allowed: whole numbers from 1 to N = 4. "
+            "Problem.min_tokens: got 5; allowed: whole numbers from 0 to N = 4. "
             "Lower it or send more tokens.",
         ),
         (
-            {"min_tokens": [1, 0, 1]},
-            "Problem.min_tokens: got 0 at index 1; allowed: whole numbers from 1 to N = 4",
+            {"min_tokens": [1, -1, 1]},
+            "Problem.min_tokens: got -1 at index 1; allowed: whole numbers from 0 to N = 4",
         ),
         ({"min_tokens": [1, 1, 1.5]}, "Problem.min_tokens: got 1.5 at index 2; allowed: "),
         ({"min_tokens": [1, 1]}, "Problem.min_tokens: got shape (2,); allowed: a scalar or (3,). "),

@@ -8,7 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.conformance import check_answer, check_infeasible, check_same_answer, check_time_limit
+from helpers.conformance import (
+    check_answer,
+    check_infeasible,
+    check_refusal,
+    check_same_answer,
+    check_time_limit,
+    takes,
+)
 from helpers.instances import small_problem
 
 from stsflora.benchmarks.families import family
@@ -63,7 +70,8 @@ def test_the_recipe_for_a_new_solver() -> None:
         assert info.available
         assert info.how_to_install == ""
         for reference in references():
-            check_answer(info, reference.problem)
+            check = check_answer if takes(info, reference.problem) else check_refusal
+            check(info, reference.problem)
         first = check_answer(info, family("round_time", 6, 0, tokens=10), share=0.5)
         assert first.stats["share"] == 0.5
         check_same_answer(first, check_answer(info, first.problem, share=0.5))
@@ -126,7 +134,7 @@ def test_an_unusable_signature_is_refused(method: Any) -> None:
     assert str(caught.value).startswith(f"register('recipe'): got {method.__name__}(problem: ")
     assert str(caught.value).endswith(
         "allowed: (problem, request, *, option=default, ...), a docstring, proves in optimum | bound | "
-        "nothing. Follow docs/add_a_solver.md."
+        "nothing, takes {objective: features}. Follow docs/add_a_solver.md."
     )
     assert "recipe" not in {info.name for info in solvers()}
 

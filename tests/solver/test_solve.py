@@ -188,7 +188,7 @@ def test_a_contradicted_bound_is_withdrawn(install: Callable[[Method], str]) -> 
     result = solve(PROBLEM, install(lambda problem, request: Answer(point(problem), bound=0.9 * STE)))
     assert result.bound == math.inf
     assert result.quality is Quality.FEASIBLE
-    assert result.message == f"The claimed bound {0.9 * STE:.9g} is below the STE and is withdrawn."
+    assert result.message == f"The claimed bound {0.9 * STE:.9g} is below the value and is withdrawn."
 
 
 def test_a_bound_that_is_no_number_is_withdrawn(install: Callable[[Method], str]) -> None:
@@ -251,7 +251,7 @@ def broken(problem: Problem, request: Request) -> Answer:
         (lambda problem, request: None, "TypeError: the method returned NoneType, not Answer"),
         (
             lambda problem, request: Answer(Allocation([1], [1.0], [0.1])),
-            "AllocationError: evaluate: got an allocation for 1 clients; allowed: 3, as in the problem. "
+            "AllocationError: Allocation: got an allocation for 1 clients; allowed: 3, as in the problem. "
             "Pass the problem that it was made for.",
         ),
     ],

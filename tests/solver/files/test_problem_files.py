@@ -7,6 +7,7 @@ import pathlib
 import stat
 import warnings
 import zipfile
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -54,9 +55,20 @@ def small_problem(**changes) -> Problem:
     return Problem(**(values | changes))
 
 
+def stored_fields() -> dict[str, object]:
+    """What a file has of a problem without alternatives, caps and the like."""
+    later = signature(Problem).parameters
+    names = [
+        name
+        for name in small_problem().as_dict()
+        if list(later).index(name) <= list(later).index("payload_bits")
+    ]
+    return {name: getattr(small_problem(), name) for name in names}
+
+
 def npz_bytes(**changes) -> bytes:
     buffer = io.BytesIO()
-    np.savez(buffer, **(small_problem().as_dict() | changes))
+    np.savez(buffer, **(stored_fields() | changes))
     return buffer.getvalue()
 
 
@@ -88,7 +100,7 @@ def test_json_is_readable_and_may_be_written_by_hand(tmp_path):
     path = tmp_path / "problem.json"
     small_problem().save(path)
     fields = json.loads(path.read_text())
-    assert list(fields) == list(small_problem().as_dict())
+    assert list(fields) == list(stored_fields())
     assert fields["max_energy_j"] == [0.8, "inf"]
     assert fields["deadline_s"] == "inf"
     assert fields["overhead_s"] == 0.0
@@ -107,7 +119,7 @@ def test_both_formats_hold_the_same(tmp_path):
 
 def test_compressed_archives_are_read(tmp_path):
     path = tmp_path / "problem.npz"
-    np.savez_compressed(path, **small_problem().as_dict())
+    np.savez_compressed(path, **stored_fields())
     assert Problem.load(path) == small_problem()
 
 
@@ -171,7 +183,7 @@ def test_pickles_are_never_executed(tmp_path):
             return os.mkdir, (str(trap),)
 
     path = tmp_path / "problem.npz"
-    np.savez(path, **(small_problem().as_dict() | {"gain": np.array([Hostile()], dtype=object)}))
+    np.savez(path, **(stored_fields() | {"gain": np.array([Hostile()], dtype=object)}))
     with pytest.raises(FileFormatError, match=r"'gain\.npy' of type object"):
         Problem.load(path)
     assert not trap.exists()
@@ -210,7 +222,7 @@ def test_hostile_archives_end_in_one_sentence(tmp_path, content, words):
 
 def test_archives_that_unpack_to_too_much_are_not_unpacked(tmp_path, monkeypatch):
     path = tmp_path / "problem.npz"
-    np.savez_compressed(path, **(small_problem().as_dict() | {"importance": np.zeros((1000, 1000))}))
+    np.savez_compressed(path, **(stored_fields() | {"importance": np.zeros((1000, 1000))}))
     monkeypatch.setattr(problem_files, "MAX_NPZ_BYTES", 100_000)
     assert path.stat().st_size < 100_000
     with pytest.raises(FileFormatError, match="bytes unpacked, more than 100000"):
@@ -243,7 +255,7 @@ def test_members_must_be_a_problems_and_occur_once(tmp_path, repeated):
         ('{"gain": ' + "[" * 100_000 + "]" * 100_000 + "}", f"nested more than {MAX_JSON_DEPTH} deep"),
         ('{"gain": ' + "[" * 100_000, f"nested more than {MAX_JSON_DEPTH} deep"),
         ('{"gain": ' + "9" * 5000 + "}", "Exceeds the limit"),
-        ('{"gain": 1}', "no field 'importance'"),
+        ('{"gain": 1}', "no field 'bandwidth_hz'"),
         ('{"gains": 1}', "unknown field 'gains'"),
     ],
 )
