@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from helpers.instances import brute_force, knapsack
 
-from stsflora.solver import Problem, Quality, Result, SolverInfo, Stop, evaluate, solve
+from stsflora.solver import Problem, ProblemError, Quality, Result, SolverInfo, Stop, evaluate, solve
 from stsflora.solver.physics.demand import Demand
+from stsflora.solver.registry import features_of
 from stsflora.solver.tolerances import BOUND_CONTRADICTION, CLAIM, FEASIBILITY
 
 ENGINE_LIMIT_S: Final = 5.0
@@ -20,6 +21,18 @@ ENGINE_LIMIT_S: Final = 5.0
 
 START_UP_S: Final = 15.0
 """How far a foreign engine may overshoot its time limit when it is imported meanwhile."""
+
+
+def takes(info: SolverInfo, problem: Problem) -> bool:
+    """Whether the solver says that it takes the problem."""
+    taken = info.takes.get(problem.objective.name)
+    return taken is not None and features_of(problem) <= taken
+
+
+def beyond(problem: Problem, value: float, limit: float, slack: float = 0.0) -> bool:
+    """Whether a value is better than a limit by more than a share of it."""
+    room = slack * abs(limit) if math.isfinite(limit) else 0.0
+    return value > limit + room if problem.objective.maximises else value < limit - room
 
 
 def run(info: SolverInfo, problem: Problem, **arguments: Any) -> Result:
@@ -46,45 +59,71 @@ def check_answer(info: SolverInfo, problem: Problem, **arguments: Any) -> Result
     return result
 
 
+def check_refusal(info: SolverInfo, problem: Problem) -> None:
+    """A problem that the solver does not take: an error of ours that says what is too much for it."""
+    with pytest.raises(ProblemError) as caught:
+        run(info, problem)
+    sentence = str(caught.value)
+    assert sentence.startswith(f"solver '{info.name}': got a problem with ")
+    assert "; allowed: " in sentence
+
+
 def check_allocation(result: Result) -> None:
     """Re-scored equal, feasible where it says so, tokens whole and in range."""
-    if result.allocation is None:
-        assert result.quality is Quality.NONE
-        assert result.ste == -math.inf
-        return
     problem, allocation = result.problem, result.allocation
+    if allocation is None:
+        assert result.quality is Quality.NONE
+        assert result.value == -problem.objective.unproved
+        return
     evaluation = evaluate(problem, allocation)
-    assert evaluation.ste == result.ste
+    assert evaluation.value == result.value
     assert evaluation.feasible == (result.quality is not Quality.INFEASIBLE)
     assert allocation.tokens.dtype == np.int64
     if evaluation.feasible:
-        assert (allocation.tokens >= problem.min_tokens).all()
-        assert (allocation.tokens <= problem.tokens).all()
-        assert result.ste > 0
+        row = allocation.rows_of(problem)
+        sends = row >= 0
+        assert problem.may_skip[~sends].all()
+        assert (problem.client[row[sends]] == np.flatnonzero(sends)).all()
+        assert (allocation.tokens[sends] >= problem.min_tokens[row[sends]]).all()
+        assert (allocation.tokens[sends] <= problem.max_tokens[row[sends]]).all()
+        if problem.objective.name == "ste":
+            assert result.ste > 0
     if not math.isnan(result.claimed_value):
-        assert abs(result.claimed_value / result.ste - 1) <= CLAIM
+        assert result.claimed_value == pytest.approx(result.value, rel=CLAIM, abs=CLAIM * scale(result))
+
+
+def scale(result: Result) -> float:
+    """What differences of values are small or large against."""
+    assert result.evaluation is not None
+    objective, totals = result.problem.objective, result.evaluation.totals
+    if objective.name != "weighted":
+        return abs(result.value)
+    settings = objective.settings()
+    charged = settings["per_second"] * totals.round_s if settings["per_second"] > 0.0 else 0.0
+    return float(totals.retained + charged + settings["per_joule"] * totals.energy_j)
 
 
 def check_bound(info: SolverInfo, result: Result) -> None:
-    """No bound from a solver that proves nothing, none below its own point, none withdrawn."""
+    """No bound from a solver that proves nothing, none beyond its own point, none withdrawn."""
     assert "withdrawn" not in result.message
     if info.proves == "nothing":
-        assert result.bound == math.inf
+        assert result.bound == result.problem.objective.unproved
     if result.evaluation is not None and result.evaluation.feasible:
-        assert result.bound >= result.ste * (1 - BOUND_CONTRADICTION)
+        assert not beyond(result.problem, result.value, result.bound, BOUND_CONTRADICTION)
     assert (result.quality is Quality.OPTIMAL) == (result.gap <= result.asked_gap)
     if info.proves == "optimum" and result.stop is Stop.CONVERGED:
         assert result.quality is Quality.OPTIMAL
 
 
 def check_trace(result: Result) -> None:
-    """Time runs forward, the STE never falls, and the last line is no better than the answer."""
-    points = result.trace
+    """Time runs forward, the value never gets worse, and the last line is no better than the answer."""
+    points, objective = result.trace, result.problem.objective
     for earlier, later in itertools.pairwise(points):
         assert earlier.seconds <= later.seconds
-        assert earlier.ste <= later.ste
+        assert not objective.better(earlier.value, later.value)
     if points and result.evaluation is not None:
-        assert points[-1].ste <= result.ste * (1 + CLAIM)
+        slack = CLAIM * scale(result) / max(abs(result.value), 1e-300)
+        assert not beyond(result.problem, points[-1].value, result.value, slack)
 
 
 def check_same_answer(one: Result, other: Result) -> None:
@@ -95,6 +134,8 @@ def check_same_answer(one: Result, other: Result) -> None:
     assert (one.allocation is None) == (other.allocation is None)
     if one.allocation is not None and other.allocation is not None:
         np.testing.assert_array_equal(one.allocation.tokens, other.allocation.tokens)
+        row, other_row = one.allocation.rows_of(one.problem), other.allocation.rows_of(other.problem)
+        np.testing.assert_array_equal(row, other_row)
         np.testing.assert_array_equal(one.allocation.bandwidth_hz, other.allocation.bandwidth_hz)
         np.testing.assert_array_equal(one.allocation.power_w, other.allocation.power_w)
 
@@ -108,8 +149,7 @@ def check_infeasible(info: SolverInfo, problem: Problem) -> None:
     assert result.evaluation is None
     assert result.diagnosis is not None
     assert str(result.diagnosis) in str(result)
-    assert result.ste == -math.inf
-    assert result.bound == -math.inf
+    assert result.value == result.bound == -problem.objective.unproved
     assert result.gap == math.inf
 
 
