@@ -200,7 +200,7 @@ def _listed(
     row, tokens = np.empty(most, np.int64), np.empty(most, np.int64)
     utility, nats = np.empty(most), np.empty(most)
     first = np.zeros(clients + 1, np.int64)
-    begin = np.zeros(rows.shape[0] + 1, np.int64)  # of the options of the row at each place of `order`
+    begin, end = np.zeros(rows.shape[0], np.int64), np.zeros(rows.shape[0], np.int64)  # by place in `order`
     count, place, some_worth = 0, 0, False
     place_of = np.zeros(clients + 1, np.int64)
     for m in range(clients):
@@ -234,8 +234,8 @@ def _listed(
                 utility[count] = attention if counts_utility else 0.0
                 some_worth = some_worth or utility[count] > 0.0
                 count += 1
+            end[place] = count
             place += 1
-            begin[place] = count
     first[clients], place_of[clients] = count, place
     beaten = np.zeros(count, np.bool_)
     for m in range(clients):
@@ -273,11 +273,11 @@ def _listed(
                 if not better:
                     continue
                 j, highest, lower, lower_highest = begin[h], -math.inf, begin[h], -math.inf
-                for k in range(begin[i], begin[i + 1]):
-                    while lower < begin[h + 1] and nats[lower] < nats[k]:
+                for k in range(begin[i], end[i]):
+                    while lower < end[h] and nats[lower] < nats[k]:
                         lower_highest = max(lower_highest, utility[lower])
                         lower += 1
-                    while j < begin[h + 1] and nats[j] <= nats[k]:
+                    while j < end[h] and nats[j] <= nats[k]:
                         if j != k:
                             highest = max(highest, utility[j])
                         j += 1
