@@ -110,7 +110,7 @@ def evaluate(problem: Problem, allocation: Allocation) -> Evaluation:
         "rate": 0.0 if found.round_s < math.inf else math.inf,
     } | others
     total = float(found.retained.sum())
-    totals = Totals(total, found.round_s, float(found.energy_j.sum()), found.finish_s)
+    totals = Totals(total, found.round_s, found.total_j, found.finish_s)
     objective = problem.objective
     if objective.longest_round_s < math.inf:
         violations["round"] = max(0.0, found.round_s / objective.longest_round_s - 1.0)
@@ -174,6 +174,7 @@ class _Scored(NamedTuple):
         retained: (M,).
         finish_s: (M,) s.
         round_s: time of the slowest client, s.
+        total_j: sum, J.
         bandwidth_hz: sum, Hz.
         power_share: largest share of a limit that is used, as are the next two; infinite limits do not count.
         energy_share: of the energy budgets.
@@ -187,6 +188,7 @@ class _Scored(NamedTuple):
     retained: FloatArray
     finish_s: FloatArray
     round_s: float
+    total_j: float
     bandwidth_hz: float
     power_share: float
     energy_share: float
@@ -225,7 +227,7 @@ def _scored(
     clients, most = tokens.shape[0], importance.shape[1]
     uplink_s, energy_j, retained = np.empty(clients), np.empty(clients), np.zeros(clients)
     finish_s = np.empty(clients)
-    total_hz = hz_carry = round_s = 0.0
+    total_hz = hz_carry = total_j = round_s = 0.0
     power_share = energy_share = deadline_share = 0.0
     fewest_share, most_tokens = math.inf, 0
     for m in range(clients):
@@ -266,6 +268,7 @@ def _scored(
             one += float(importance[m, n])
             n += 1
         uplink_s[m], energy_j[m], retained[m] = seconds, energy, (one + two) + (three + four)
+        total_j += energy
         term = bandwidth - hz_carry
         raised = total_hz + term
         hz_carry = (raised - total_hz) - term if raised < math.inf else 0.0  # or else inf - inf is next
@@ -285,6 +288,7 @@ def _scored(
         retained,
         finish_s,
         round_s,
+        total_j,
         total_hz,
         power_share,
         energy_share,

@@ -224,7 +224,10 @@ class Problem:
     @cached_property
     def is_one_row_each(self) -> bool:
         """Whether row m is the only alternative of client m."""
-        return self.clients == self.row_count and bool((self.client == np.arange(self.row_count)).all())
+        in_order = check.numbered(self.row_count)
+        return self.client is in_order or (
+            self.clients == self.row_count and bool((self.client == in_order).all())
+        )
 
     @cached_property
     def row_of_client(self) -> IntArray:
@@ -330,7 +333,7 @@ class Problem:
         """The round of some clients that follow each other, one row each; nothing is checked anew."""
         arrays = {name: value for name, value in self.__dict__.items() if isinstance(value, np.ndarray)}
         cut = {name: value[first : first + clients] for name, value in arrays.items()}
-        return self._unchecked(cut | {"bandwidth_hz": bandwidth_hz, "client": np.arange(clients)})
+        return self._unchecked(cut | {"bandwidth_hz": bandwidth_hz, "client": check.numbered(clients)})
 
     def _unchecked(self, changes: dict[str, Any]) -> Problem:
         """A copy with other values of some fields, whose arrays become read-only."""

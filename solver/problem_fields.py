@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -19,6 +20,18 @@ LARGEST: Final = 1e40
 
 BLOCK: Final = 2**16
 """So many entries of a table are compared at once: they fit the processor's cache, and no copy is large."""
+
+
+@lru_cache(maxsize=64, typed=True)
+def constant(value: Any, rows: int) -> NDArray[Any]:
+    """(R,) read-only, one value for all rows in the memory of one."""
+    return np.broadcast_to(np.array([value]), rows)
+
+
+@lru_cache(maxsize=8)
+def numbered(rows: int) -> Counts:
+    """(R,) 0, 1, ..., read-only."""
+    return frozen(np.arange(rows))
 
 
 def importance_table(value: ArrayLike | None, utility: Floats | None) -> Floats:
@@ -117,6 +130,8 @@ def per_row(name: str, value: ArrayLike, rows: int, *, zero: bool = False, infin
 
 def seldom(name: str, value: ArrayLike, rows: int, *, zero: bool = False, infinite: bool = False) -> Floats:
     """`per_row` that takes no memory where one number holds for all rows."""
+    if isinstance(value, float) and _in_range(value, value, zero=zero, infinite=infinite):
+        return constant(float(value), rows)
     array = _one_per_row(name, value, rows, "one per row of importance")
     if array.shape == (rows,) and array.strides != (0,):
         array = read_only(array, np.float64)
@@ -124,7 +139,7 @@ def seldom(name: str, value: ArrayLike, rows: int, *, zero: bool = False, infini
         return array
     one = np.asarray(array.reshape(-1)[:1], dtype=np.float64)
     _require_range(name, one, zero=zero, infinite=infinite)
-    return np.broadcast_to(one, rows)
+    return constant(float(one[0]), rows)
 
 
 def is_all(array: NDArray[Any], value: float) -> bool:
@@ -137,21 +152,21 @@ def is_all(array: NDArray[Any], value: float) -> bool:
 def max_counts(value: ArrayLike | None, rows: int, tokens: int) -> Counts:
     """(R,) most tokens."""
     if value is None:
-        return np.broadcast_to(np.int64(tokens), rows)
+        return constant(tokens, rows)
     array = _one_per_row("max_tokens", value, rows)
     if array.strides == (0,):
         array = array[:1]
     good = within(array, 0, tokens) & whole(array)
     _require("max_tokens", array, good, f"whole numbers from 0 to N = {tokens}", "Pad the table")
     if array.size == 1:
-        return np.broadcast_to(array.astype(np.int64).reshape(-1), rows)
+        return constant(int(array.reshape(-1)[0]), rows)
     return read_only(array, np.int64)
 
 
 def min_counts(value: ArrayLike | None, max_tokens: Counts, rows: int, tokens: int) -> Counts:
     """(R,) fewest tokens; by default one where there is one."""
     if value is None:
-        return frozen(np.minimum(1, max_tokens))
+        return frozen(np.asarray(np.minimum(1, max_tokens)))
     array = _one_per_row("min_tokens", value, rows)
     if not (array.dtype.kind in "iu" and least_of(array) >= 0 and largest_of(array) <= least_of(max_tokens)):
         good, allowed = within(array, 0, tokens) & whole(array), f"whole numbers from 0 to N = {tokens}"
@@ -164,7 +179,7 @@ def min_counts(value: ArrayLike | None, max_tokens: Counts, rows: int, tokens: i
 def owners(value: ArrayLike | None, rows: int) -> tuple[Counts, int]:
     """(R,) whose alternative each row is, and how many clients there are."""
     if value is None:
-        return frozen(np.arange(rows)), rows
+        return numbered(rows), rows
     array = real_array("Problem.client", value)
     allowed = f"({rows},) whole numbers, every one from 0 to the largest"
     if array.shape != (rows,):
@@ -183,7 +198,7 @@ def owners(value: ArrayLike | None, rows: int) -> tuple[Counts, int]:
 def flags(value: Any, clients: int) -> NDArray[np.bool_]:
     """(M,) whether each client may send nothing."""
     if value is False:
-        return np.broadcast_to(np.False_, clients)
+        return constant(False, clients)
     try:
         array = np.asarray(value)
     except Exception as failure:  # whatever a stranger's object raises
@@ -197,7 +212,7 @@ def flags(value: Any, clients: int) -> NDArray[np.bool_]:
             "Pass a mask",
         )
     if array.shape != (clients,):
-        return np.broadcast_to(np.bool_(array.reshape(-1)[0]), clients)
+        return constant(bool(array.reshape(-1)[0]), clients)
     return frozen(array.astype(np.bool_))
 
 
