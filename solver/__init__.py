@@ -7,7 +7,7 @@ result = solve(problem)            # allocation, STE, proved bound, gap
 from .allocation import Allocation
 from .allocator.allocator import Allocator
 from .allocator.channel_state import Cqi, Snr, fading_margin_db, rayleigh_margin_db
-from .allocator.client import Client
+from .allocator.client import Alternative, Client
 from .allocator.plan import Dropped, Grant, Plan
 from .allocator.plan_problem import plan_problem
 from .allocator.utility import Utility
@@ -41,6 +41,7 @@ __all__ = [
     "Allocation",
     "AllocationError",
     "Allocator",
+    "Alternative",
     "Answer",
     "Client",
     "Cqi",

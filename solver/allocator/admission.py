@@ -5,38 +5,33 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from ..errors import ProblemError
 from .client import Client, ClientId
-from .client_record import ClientRecord, find_refused
+from .client_record import Cell, ClientRecord, find_refused
 from .plan import Dropped
-from .validation import validate_client
-
-LONGEST_ID: Final = 200
-"""Characters of a text id."""
+from .validation import LONGEST_NAME, Most, in_alternative, validate_client
 
 
 def validate_clients(
-    clients: Any,
-    bandwidth_hz: float,
-    noise_w_per_hz: float,
-    *,
-    most_tokens: int,
-    most_clients: int,
-    strict: bool,
+    clients: Any, cell: Cell, *, most: Most, most_clients: int, strict: bool
 ) -> tuple[list[ClientRecord], list[Dropped]]:
     """Validate all reports; a malformed one drops its client, and of several with one id all are dropped.
 
+    A malformed alternative drops its client too: what it meant to offer is not known.
+
     Args:
         clients: a mapping by id or an iterable of `Client`.
-        bandwidth_hz: of the cell.
-        noise_w_per_hz: of the cell.
-        most_tokens: largest N taken.
+        cell: what they share.
+        most: what is taken of one client.
         most_clients: largest number taken.
         strict: raise for the first malformed client.
+
+    Returns:
+        The records of the clients that are left, those of a client next to each other, and the others.
 
     Raises:
         ProblemError: no such collection, more than `most_clients`, or, if `strict`, a malformed client.
@@ -51,7 +46,7 @@ def validate_clients(
             if not isinstance(client, Client):
                 raise ProblemError("entry", f"type {type(client).__name__:.40}", "a Client", "Build one")
             if client_id is None:
-                allowed = f"a whole number, or text of up to {LONGEST_ID} characters"
+                allowed = f"a whole number, or text of up to {LONGEST_NAME} characters"
                 raise ProblemError("id", f"type {type(key).__name__:.40}", allowed, "Name the client")
             if _valid_id(client.id) != client_id:
                 raise ProblemError("id", "one that is not its key", "the key in the mapping", "Correct it")
@@ -59,13 +54,11 @@ def validate_clients(
                 raise ProblemError(
                     "id", f"{bearers[client_id]} clients of that id", "unique ids", "Rename them"
                 )
-            records.append(
-                validate_client(position, client_id, client, bandwidth_hz, noise_w_per_hz, most_tokens)
-            )
+            records += validate_client(position, client_id, client, cell, most)
         except ProblemError as error:
             errors[position] = error
-    if records:
-        errors |= find_refused(records)
+    for row, refusal in find_refused(records).items() if records else ():
+        errors.setdefault(records[row].position, in_alternative(refusal, records[row].alternative))
     dropped = []
     for position, refusal in sorted(errors.items()):
         client_id = ids[position]
@@ -105,7 +98,7 @@ def _own_id(client: Any) -> Any:
 
 def _valid_id(key: Any) -> ClientId | None:
     if isinstance(key, str):
-        return key if len(key) <= LONGEST_ID else None
+        return key if len(key) <= LONGEST_NAME else None
     if isinstance(key, int | np.integer) and not isinstance(key, bool):
         return int(key)
     return None

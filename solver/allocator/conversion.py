@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import real_array
 from ..errors import ProblemError
 
 
@@ -18,8 +19,13 @@ def to_number(name: str, value: Any) -> float:
     """One real number as a float."""
     if isinstance(value, float):
         return float(value)
-    if isinstance(value, np.ndarray):
-        if value.size == 1 and value.dtype.kind in "iuf":
+    if type(value) is int:
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise ProblemError(name, "an int beyond all floats", "a real number", "Check it") from error
+    if type(value) is np.ndarray:
+        if value.size == 1 and value.dtype.kind in "iuf" and value.dtype.itemsize <= 8:
             return float(value.item())
     elif hasattr(value, "detach"):  # a tensor
         with suppress(Exception):  # what cannot be read so is refused below
@@ -32,37 +38,38 @@ def to_number(name: str, value: Any) -> float:
     return float(array.reshape(()))
 
 
+def to_flag(name: str, value: Any) -> bool:
+    """True or False, which may be an array or tensor of one element."""
+    with suppress(Exception):  # what cannot be read so is refused below
+        flag = value if isinstance(value, bool) else value.item()
+        if isinstance(flag, bool):
+            return flag
+    raise ProblemError(name, f"type {_type_name(value)}", "True or False", "Convert it first")
+
+
 def to_array(name: str, value: Any, largest: int) -> NDArray[Any]:
     """A sequence, array or tensor of real numbers as an array; its size is known before it is converted."""
     allowed = f"real numbers, at most {largest}" if largest > 1 else "a real number"
-    if isinstance(value, str | bytes):
-        raise ProblemError(name, f"type {_type_name(value)}", allowed, "Convert it first")
+    got = f"type {_type_name(value)}"
     try:
         if hasattr(value, "shape"):
             size = math.prod(value.shape)
-        elif isinstance(value, Sequence):
+        elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
             size = len(value)
             if size <= largest and not all(issubclass(kind, Real) for kind in set(map(type, value))):
-                raise ProblemError(
-                    name, f"a {_type_name(value)} of other things", allowed, "Convert it first"
-                )
+                size, got = -1, f"a {_type_name(value)} of other things"
         else:
-            size = 1
-        if size > largest:
-            raise ProblemError(name, f"{size} values", allowed, "Send less, or raise the allocator's limit")
-        if hasattr(value, "detach"):  # a torch tensor; numpy knows no bfloat16
-            value = value.detach().cpu()
-            value = (value.double() if value.is_floating_point() else value).numpy()
-        array = np.asarray(value)
-    except ProblemError:
-        raise
+            size = 1 if isinstance(value, Real) else -1
     except Exception as error:  # whatever a stranger's object raises
-        raise ProblemError(
-            name, f"a {_type_name(value)} that is unreadable", allowed, "Convert it first"
-        ) from error
-    if array.dtype.kind not in "iuf" or array.size > largest:
-        kind = _type_name(value) if array.dtype == object else array.dtype
-        raise ProblemError(name, f"type {kind}", allowed, "Convert it first")
+        got = f"a {_type_name(value)} that is unreadable"
+        raise ProblemError(name, got, allowed, "Convert it first") from error
+    if size < 0:
+        raise ProblemError(name, got, allowed, "Convert it first")
+    if size > largest:
+        raise ProblemError(name, f"{size} values", allowed, "Send less, or raise the allocator's limit")
+    array = real_array(name, value)
+    if array.size > largest:
+        raise ProblemError(name, f"{array.size} values", allowed, "Send less")
     return array
 
 

@@ -59,7 +59,7 @@ def importance_from_utility(values: ArrayLike, first: int = 0, min_tokens: int =
             "a one-dimensional table of finite numbers",
             "Pass f(0), f(1), ..., f(N)",
         )
-    if first not in {0, 1}:
+    if not (isinstance(first, int | np.integer) and first in {0, 1}):
         raise ProblemError("utility", f"first={first!r:.20}", "0 or 1", "Say at which K the table starts")
     table = table[1 - first :].astype(np.float64)
     if not 1 <= min_tokens <= table.size:

@@ -133,8 +133,8 @@ def test_the_allocator_plans_by_it(three: Problem) -> None:
 @pytest.mark.parametrize(
     ("ids", "settings", "error", "words"),
     [
-        ([1, 2], {}, OptionError, "2 different ids; allowed: 3, one per row"),
-        ([1, 2, 2], {}, OptionError, "2 different ids; allowed: 3, one per row"),
+        ([1, 2], {}, OptionError, "2 different ids; allowed: 3, one per client"),
+        ([1, 2, 2], {}, OptionError, "2 different ids; allowed: 3, one per client"),
         (
             [1, 2, 3],
             {"on_violation": "ignore"},
