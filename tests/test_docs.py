@@ -41,3 +41,17 @@ def test_the_examples_of_the_readme_run(capsys: pytest.CaptureFixture[str]) -> N
     exec(planning, names)
     assert set(names["plan"].grants) == {"ada", "bob"}
     assert names["plan"].quality == "optimal"
+
+
+def test_the_published_problems_are_solved_with_a_proof() -> None:
+    """Each block of the page, after its first, leaves a proved optimum, and is short."""
+    setting, *blocks = python_blocks(ROOT / "docs" / "problems.md")
+    names: dict[str, Any] = {}
+    exec(setting, names)
+    assert len(blocks) == 10
+    for number, block in enumerate(blocks, start=1):
+        assert block.count("\n") <= 20
+        exec(block, names)
+        results = names.pop("results", [names["result"]])
+        for result in results:
+            assert result.quality == "optimal", (number, str(result))

@@ -143,7 +143,7 @@ STOREYS: dict[str, tuple[str, ...]] = {
         *("channel_state", "utility", "client", "conversion", "client_record", "validation"),
         *("plan", "plan_problem", "admission", "allocator"),
     ),
-    "models": ("cell", "data", "partition", "vit"),
+    "models": ("cell", "data", "partition", "alternatives", "vit"),
     "models/cell": ("device", "fading", "mobility", "cell"),
     "models/vit": (
         *(
@@ -159,10 +159,14 @@ STOREYS: dict[str, tuple[str, ...]] = {
             "memory",
         ),
     ),
-    "benchmarks": ("paper_cell", "families", "rows", "job", "run", "versions", "suites", "report", "studies"),
+    "benchmarks": (
+        *("paper_cell", "general_families", "families", "rows", "job", "run", "versions"),
+        *("suites", "report", "studies"),
+    ),
     "benchmarks/suites": ("suite", "named", "plan"),
     "benchmarks/report": (
-        *("records", "text_table", "drawing", "standing", "sentences", "tables", "pictures"),
+        *("records", "text_table", "drawing", "objective_text", "standing", "sentences"),
+        *("tables", "pictures"),
         *("report", "archive", "page"),
     ),
     "benchmarks/studies": (
