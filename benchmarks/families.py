@@ -2,7 +2,8 @@
 
 All start from one drawn cell (`paper`) and change one thing each; for a given size and seed they share the
 draws of places, fading and attention, so that two families differ by what their names say. Every instance
-is feasible, for every size and seed, except those of `infeasible`.
+is feasible, for every size and seed, except those of `infeasible`. Those here pose the token problem, others
+are in `general_families`.
 
 Two regimes have to be covered. Without a time that is independent of K, and with the attention on few
 tokens, fewer tokens are always better and the optimum sits at K_min. Overheads, the two extra tokens and
@@ -24,6 +25,7 @@ from ..solver.checks import numbers_in_range, whole_number
 from ..solver.physics.demand import Demand
 from ..solver.physics.uplink import payload_bits
 from ..solver.problem import FloatArray
+from .general_families import GENERAL_FAMILIES
 from .paper_cell import (
     BATCH,
     CELL,
@@ -192,15 +194,20 @@ FAMILIES: Final[tuple[Callable[[Setting], Problem], ...]] = (
 
 
 def families() -> tuple[str, ...]:
-    """The names of all families."""
+    """The names of the families of the token problem, which every solver takes."""
     return tuple(make.__name__ for make in FAMILIES)
+
+
+def general_families() -> tuple[str, ...]:
+    """The names of the families with other objectives, alternatives, skipping, caps or blocks."""
+    return tuple(make.__name__ for make in GENERAL_FAMILIES)
 
 
 def family(name: str, clients: int, seed: int, **overrides: Any) -> Problem:
     """Draw one instance of a named family.
 
     Args:
-        name: one of `families()`.
+        name: one of `families()` or `general_families()`.
         clients: M, from 1 to 100,000 and beyond; above 100 the bandwidth grows with it.
         seed: whole number >= 0.
         **overrides: `tokens` (N, 196 if left out) goes into the draw. Any field of `Problem` replaces what
@@ -217,7 +224,7 @@ def family(name: str, clients: int, seed: int, **overrides: Any) -> Problem:
 
     Cost: O(M N log N); 100,000 clients take a few seconds and about half a gigabyte.
     """
-    makers = dict(zip(families(), FAMILIES, strict=True))
+    makers = {make.__name__: make for make in (*FAMILIES, *GENERAL_FAMILIES)}
     if name not in makers:
         raise UnknownNameError(
             "family", f"family {name!r}", ", ".join(makers), "Choose one, or build a Problem yourself"

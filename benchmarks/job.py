@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import statistics
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -14,10 +15,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from ..solver import MissingDependencyError, Problem, Result, Stop, solve
+from ..solver import MissingDependencyError, Objective, Problem, ProblemError, Result, Stop, solve
 from ..solver.files.json_files import plain
+from ..solver.registry import lookup
 from .families import family
-from .rows import SKIPPED, Row
+from .rows import NOT_TAKEN, SKIPPED, Row
 
 TRACE_POINTS: Final = 50
 """A row keeps at most this many points of a trace."""
@@ -61,7 +63,10 @@ class Job:
 
 
 def run_job(job: Job) -> Row:
-    """Build the instance, solve it (only `solve` is timed) and describe the outcome; never raises."""
+    """Build the instance, solve it (only `solve` is timed) and describe the outcome; never raises.
+
+    A solver that does not take such problems is not run.
+    """
     found: dict[str, Any] = {"stop": Stop.ERROR}
     started = time.perf_counter()
     try:
@@ -71,8 +76,10 @@ def run_job(job: Job) -> Row:
             "tokens": problem.tokens,
             "build_s": time.perf_counter() - started,
             "instance": f"{job.family}-{job.clients}x{problem.tokens}-s{job.seed}",
+            **_undefined(problem.objective),
         }
-        found |= _solved(job, problem)
+        reason = _refusal(job.solver, problem)
+        found |= {"stop": NOT_TAKEN, "message": reason} if reason else _solved(job, problem)
     except MissingDependencyError as error:
         found |= {"stop": SKIPPED, "message": str(error)}
     except Exception as error:  # whatever it is, the other jobs shall run on
@@ -82,8 +89,24 @@ def run_job(job: Job) -> Row:
 
 def fingerprint(problem: Problem) -> str:
     """Digest of a problem's data; equal for equal problems."""
-    values = problem.as_dict()
+    values = problem.as_dict() | {"objective": repr(problem.objective)}
     return _digest(b"".join(name.encode() + np.asarray(values[name]).tobytes() for name in sorted(values)))
+
+
+def _undefined(objective: Objective) -> dict[str, Any]:
+    """Fields of a row without an allocation and a bound, by the sense of what is wanted."""
+    unproved = objective.unproved
+    figures = {"value": -unproved, "bound": unproved, "claimed_bound": unproved}
+    return {"objective": objective.name, **figures}
+
+
+def _refusal(solver: str, problem: Problem) -> str:
+    """Why a solver does not take a problem; empty where it does."""
+    try:
+        lookup(solver).check_problem(problem)
+    except ProblemError as error:
+        return str(error)
+    return ""
 
 
 def _solved(job: Job, problem: Problem) -> dict[str, Any]:
@@ -95,20 +118,29 @@ def _solved(job: Job, problem: Problem) -> dict[str, Any]:
         started = time.perf_counter()
         result = solve(problem, job.solver, time_limit_s=job.time_limit_s, **arguments)
         seconds.append(time.perf_counter() - started)
+    unproved = problem.objective.unproved
     return {
         "solve_s": statistics.median(seconds),
         "repeats": len(seconds),
+        "value": result.value,
         "ste": result.ste,
-        "bound": result.bound if math.isfinite(result.bound) else math.inf,
+        "bound": result.bound if math.isfinite(result.bound) else unproved,
         "gap": result.gap,
         "violation": math.inf if result.evaluation is None else result.evaluation.violation,
-        "claimed_ste": result.claimed_value,
-        "claimed_bound": 0.0 if math.isnan(result.claimed_bound) else result.claimed_bound,
+        "claimed_value": result.claimed_value,
+        "claimed_bound": _claimed_bound(result.claimed_bound, unproved),
         "stop": str(result.stop),
         "quality": str(result.quality),
         "message": str(result.diagnosis) if result.diagnosis is not None else result.message,
         "trace": _thinned(result),
     }
+
+
+def _claimed_bound(bound: float | None, unproved: float) -> float:
+    """As rows hold it: what is no number contradicts every value."""
+    if bound is None or math.isinf(bound):
+        return unproved
+    return math.copysign(sys.float_info.max, -unproved) if math.isnan(bound) else bound
 
 
 @cache
@@ -118,7 +150,7 @@ def _warm_up(family_name: str, solver: str, options: str) -> None:
 
 
 def _thinned(result: Result) -> tuple[tuple[float, float, float], ...]:
-    """(seconds, STE, bound) of at most `TRACE_POINTS` points, the first and the last among them."""
+    """(seconds, value, bound) of at most `TRACE_POINTS` points, the first and the last among them."""
     count = len(result.trace)
     chosen = np.unique(np.linspace(0, count - 1, min(count, TRACE_POINTS)).astype(int))
     return tuple((result.trace[i].seconds, result.trace[i].value, result.trace[i].bound) for i in chosen)

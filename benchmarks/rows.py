@@ -11,13 +11,22 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final, Self
 
-from ..solver import FileFormatError, Quality
+from ..solver import FileFormatError, Objective, Quality, Ste
 from ..solver.files.file_access import existing_file
 from ..solver.files.json_files import parse_json, plain
+from ..solver.objective import OBJECTIVES
 from ..solver.solver_text import solver_text
 
 SKIPPED: Final = "skipped"
 """The `stop` of a row whose solver could not run here; `message` says why."""
+
+NOT_TAKEN: Final = "not taken"
+"""The `stop` of a row whose solver does not take such problems, and was not run; `message` says why."""
+
+GOALS: Final[Mapping[str, Objective]] = {
+    name: kind(**{setting.name: 1.0 for setting in fields(kind)}) for name, kind in OBJECTIVES.items()
+}
+"""An objective of each name, with settings that mean nothing: for its sense."""
 
 MAX_BYTES: Final = 2**30
 """Largest file of rows that is read."""
@@ -31,7 +40,7 @@ class Row:
     """One solver on one instance: the schema of a line of `rows.jsonl`.
 
     A file holds null where a figure is undefined: nan, or infinite as said below. Rows are equal when they
-    are written alike.
+    are written alike. Where less is better, infinite figures have the other sign than said here.
 
     Attributes:
         key: identifies solver, options, limits, instance and versions; equal keys need no second run.
@@ -50,16 +59,19 @@ class Row:
         build_s: time to build the instance, s.
         solve_s: time of `solve`, s; the median when repeated.
         repeats: timed solves.
-        ste: evaluated STE, 1/s; -inf without an allocation.
-        bound: proved upper bound, 1/s; inf without one.
+        objective: name of what is wanted, as in `OBJECTIVES`.
+        value: evaluated, of the objective; -inf without an allocation.
+        ste: evaluated STE, 1/s, whatever is wanted; -inf without an allocation, nan where no time passes.
+        bound: proved limit of the value; inf without one.
         gap: proved relative gap; inf without one.
         violation: largest relative violation; inf without an allocation.
-        claimed_ste: the method's own figure; nan without one.
-        claimed_bound: the method's own bound, also where it was withdrawn; inf without one, 0 if no number.
-        stop: why it ended: a `Stop`, or "skipped".
+        claimed_value: the method's own figure; nan without one.
+        claimed_bound: the method's own bound, also where it was withdrawn; inf without one, and the most
+            negative float if it was no number.
+        stop: why it ended: a `Stop`, "skipped" or "not taken".
         quality: what was found: a `Quality`.
         message: reason of a failure or skip.
-        trace: (seconds, STE, bound) over time, thinned.
+        trace: (seconds, value, bound) over time, thinned.
     """
 
     key: str
@@ -77,11 +89,13 @@ class Row:
     build_s: float = math.nan
     solve_s: float = math.nan
     repeats: int = 0
+    objective: str = Ste.name
+    value: float = -math.inf
     ste: float = -math.inf
     bound: float = math.inf
     gap: float = math.inf
     violation: float = math.inf
-    claimed_ste: float = math.nan
+    claimed_value: float = math.nan
     claimed_bound: float = math.inf
     stop: str
     quality: str = Quality.NONE
@@ -100,9 +114,19 @@ class Row:
         return solver_text(self.solver, self.options)
 
     @property
+    def goal(self) -> Objective:
+        """An objective of that name, for its sense only."""
+        return GOALS[self.objective]
+
+    @property
     def skipped(self) -> bool:
         """Whether the solver could not run here."""
         return self.stop == SKIPPED
+
+    @property
+    def ran(self) -> bool:
+        """Whether the solver was run."""
+        return self.stop not in {SKIPPED, NOT_TAKEN}
 
     @property
     def feasible(self) -> bool:
@@ -116,19 +140,29 @@ class Row:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Inverse of `as_dict`. Raises ValueError or TypeError for other fields and wrong types."""
+        """Inverse of `as_dict`. Raises ValueError or TypeError for other fields and wrong types.
+
+        Rows from before there were objectives, which have `claimed_ste`, are read too.
+        """
         row, names = dict(values), {entry.name for entry in fields(cls)}
+        if "claimed_ste" in row and "objective" not in row:
+            added = {"objective": Ste.name, "value": row.get("ste"), "claimed_value": row.pop("claimed_ste")}
+            row = added | row
         if set(row) != names:
             raise ValueError(f"other fields than a row's: {', '.join(sorted(set(row) ^ names))[:80]}")
+        if row["objective"] not in GOALS:
+            raise ValueError(f"no objective {row['objective']!r:.40}")
+        unproved = GOALS[row["objective"]].unproved
+        of_sense = {"value": -unproved, "bound": unproved, "claimed_bound": unproved}
         for entry in fields(cls):
             if row[entry.name] is None and entry.type == "float":
-                row[entry.name] = entry.default
+                row[entry.name] = of_sense.get(entry.name, entry.default)
             kind = KINDS.get(str(entry.type), object)
             if not isinstance(row[entry.name], kind):
                 raise ValueError(f"field {entry.name!r} of type {type(row[entry.name]).__name__}")
         row["trace"] = tuple(
-            (s, -math.inf if ste is None else ste, math.inf if bound is None else bound)
-            for s, ste, bound in row["trace"]
+            (seconds, -unproved if value is None else value, unproved if bound is None else bound)
+            for seconds, value, bound in row["trace"]
         )
         return cls(**row)
 

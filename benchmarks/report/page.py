@@ -17,8 +17,9 @@ import typer
 
 from ...solver import OptionError, Stop
 from ...solver.files.file_access import make_folder, write_atomically
-from ..rows import Row
+from ..rows import NOT_TAKEN, Row
 from .archive import compact, read_archive, write_archive
+from .objective_text import Wording, wording
 from .pictures import save_pictures
 from .sentences import failures, listed, notes, proof_sentence, software
 from .standing import Judged, Standing, best_first, best_known, judge, label_of, standings
@@ -29,18 +30,18 @@ WIDTH: Final = 120
 """Paragraphs are broken at so many characters."""
 
 SHOWN: Final[Mapping[str, str]] = {
-    "quality": "Share of instances by distance below the optimum, for each number of clients",
-    "map": "Distance below the optimum by family, solver and number of clients, median and worst",
+    "quality": "Share of instances by distance {worse} the optimum, for each number of clients",
+    "map": "Distance {worse} the optimum by family, solver and number of clients, median and worst",
     "answers": "Share of instances answered within 1e-4 of the optimum against time",
     "time": "Time against the number of clients, and the performance profile",
 }
-"""The pictures of the page and what they show."""
+"""The pictures of the page and what they show; of `Wording`, as is the legend."""
 
 LEGEND: Final = """
-Over the feasible instances. *Feasible*: the evaluator accepts the allocation. *Below*: how far the STE is
-below the best known, which is the optimum to the accuracy [stated below](#how-the-optimum-is-known); 100 %
-without an accepted allocation. *Proved*: by the solver itself, to the asked gap. *Limit reached*: a limit
-of time or iterations ended the run; a solver may need a moment longer to stop.
+Over the feasible instances. *Feasible*: the evaluator accepts the allocation. *{Worse}*: how far the {value}
+is {worse} the best known, which is the optimum to the accuracy [stated below](#how-the-optimum-is-known);
+100 % without an accepted allocation. *Proved*: by the solver itself, to the asked gap. *Limit reached*: a
+limit of time or iterations ended the run; a solver may need a moment longer to stop.
 """
 
 
@@ -84,8 +85,11 @@ def page_text(rows: Sequence[Row], name: str) -> str:
     ranked = best_first(compared)
     if not ranked:
         raise OptionError("the page", "no run on a feasible instance", "some", "Run a larger suite")
-    shown = {key: f"![{text}](images/{name}_{key}.png)\n" for key, text in SHOWN.items()}
-    tables = page_tables(ranked)
+    words = wording(entry.row.goal for entry in ranked)
+    shown = {
+        key: f"![{text.format(worse=words.worse)}](images/{name}_{key}.png)\n" for key, text in SHOWN.items()
+    }
+    tables = page_tables([*ranked, *(entry for entry in compared if entry.row.stop == NOT_TAKEN)])
     parts = [
         "# Solver benchmark\n",
         _paragraph(_setting([entry.row for entry in compared])),
@@ -95,9 +99,10 @@ def page_text(rows: Sequence[Row], name: str) -> str:
         ),
         "    stsflora bench --suite report --page docs/benchmark.md\n",
         "## In short\n",
-        _in_short(compared, ranked),
+        _in_short(compared, ranked, words),
         tables["solvers"].markdown(),
-        _paragraph(LEGEND),
+        _paragraph(LEGEND.format(worse=words.worse, Worse=words.worse.capitalize(), value=words.value)),
+        *([tables["values"].markdown()] if any(entry.row.goal.name != "ste" for entry in ranked) else []),
         "## How far from the optimum\n",
         shown["quality"],
         shown["map"],
@@ -111,7 +116,7 @@ def page_text(rows: Sequence[Row], name: str) -> str:
         "## Where solvers fail\n",
         _list(failures(ranked) or ["Nowhere."]),
         "## How the optimum is known\n",
-        _paragraph(f"{_references(judged)} {proof_sentence(best_known(rows))}"),
+        _paragraph(f"{_references(judged, words)} {proof_sentence(best_known(rows))}"),
     ]
     if reasons := notes((entry.row for entry in compared), failures_only=True):
         parts += ["## Skips and errors\n", _list(reasons)]
@@ -138,7 +143,7 @@ def _setting(rows: Sequence[Row]) -> str:
     return " ".join(parts)
 
 
-def _in_short(compared: Sequence[Judged], ranked: Sequence[Judged]) -> str:
+def _in_short(compared: Sequence[Judged], ranked: Sequence[Judged], words: Wording) -> str:
     """The list of findings at the top."""
     found = standings(ranked, label_of)
 
@@ -156,14 +161,14 @@ def _in_short(compared: Sequence[Judged], ranked: Sequence[Judged]) -> str:
             lambda e: e.feasible < e.runs, lambda e: f"({share_text(e.feasible, e.runs)})"
         ),
         "Infeasible instances": _infeasible(compared),
-        "Claims": _claims([entry for entry in compared if not entry.row.skipped]),
+        "Claims": _claims([entry for entry in compared if entry.row.ran], words),
     }
     return _list(f"{name}: {text.removesuffix('.')}." for name, text in lines.items() if text)
 
 
 def _infeasible(compared: Iterable[Judged]) -> str:
     """What solvers said of infeasible instances; empty without any."""
-    ran = [entry.row for entry in compared if entry.known.infeasible and not entry.row.skipped]
+    ran = [entry.row for entry in compared if entry.known.infeasible and entry.row.ran]
     if not ran:
         return ""
     said = sum(row.stop == Stop.INFEASIBLE for row in ran)
@@ -174,18 +179,19 @@ def _infeasible(compared: Iterable[Judged]) -> str:
     )
 
 
-def _claims(ran: Sequence[Judged]) -> str:
+def _claims(ran: Sequence[Judged], words: Wording) -> str:
     """Whether any claim is contradicted."""
     wrong = Counter(entry.row.label for entry in ran if not entry.correct)
     if wrong:
         counts = listed([f"{count:,} of `{label}`" for label, count in wrong.items()])
         return f"{counts} among {len(ran):,} runs claim what other runs or the evaluator contradict."
-    return f"no STE, bound or infeasibility claimed in {len(ran):,} runs is contradicted by another run."
+    claims = f"{words.value}, bound or infeasibility claimed in {len(ran):,} runs"
+    return f"no {claims} is contradicted by another run."
 
 
-def _references(judged: Sequence[Judged]) -> str:
+def _references(judged: Sequence[Judged], words: Wording) -> str:
     """How well the optimum is known, from runs with a smaller asked gap."""
-    found = "Distances are measured from the best STE that any run found on the instance."
+    found = f"Distances are measured from the best {words.value} that any run found on the instance."
     least, largest = (pick(entry.row.asked_gap for entry in judged) for pick in (min, max))
     if least == largest:
         return found

@@ -20,8 +20,18 @@ from .drawing import (
     save_figure,
     solver_names,
 )
+from .objective_text import wording
 from .records import grouped
-from .standing import CLOSE, Judged, Standing, by_label, standings, time_ratios
+from .standing import (
+    CLOSE,
+    Judged,
+    Standing,
+    by_label,
+    gap_between,
+    shortfall,
+    standings,
+    time_ratios,
+)
 from .text_table import seconds_text
 
 if TYPE_CHECKING:
@@ -38,15 +48,13 @@ SPREAD: Final = (10, 90)
 INSTANCES: Final = 6
 """Largest number of instances whose convergence is drawn."""
 
-DISTANCE: Final = "distance below the best known STE"
-
 Looks = Mapping[str, Look]
 
 
 def quality_figure(judged: Sequence[Judged], styles: Looks) -> Figure | None:
-    """Share of instances by distance below the best known STE, one panel per size."""
+    """Share of instances by distance to the best known value, one panel per size."""
     limits = np.logspace(np.log10(LEAST), 0, 300)
-    return _shares_by_size(judged, styles, _drawn, limits, DISTANCE, percent_axis, mark=CLOSE)
+    return _shares_by_size(judged, styles, _drawn, limits, _distance_label(judged), percent_axis, mark=CLOSE)
 
 
 def answers_figure(judged: Sequence[Judged], styles: Looks) -> Figure | None:
@@ -93,7 +101,7 @@ def time_figure(judged: Sequence[Judged], styles: Looks) -> Figure | None:
 
 
 def map_figure(judged: Sequence[Judged], styles: Looks) -> Figure | None:
-    """Distance below the best known STE, families by solvers, one field per size; hatched if not run."""
+    """Distance to the best known value, families by solvers, one field per size; hatched if not run."""
     from matplotlib.colors import LogNorm
     from matplotlib.patches import Rectangle
 
@@ -105,8 +113,8 @@ def map_figure(judged: Sequence[Judged], styles: Looks) -> Figure | None:
     if not names:
         return None
     distances: dict[str, Callable[[Standing], float]] = {
-        "Median of the seeds": lambda group: group.below.median,
-        "Worst of the seeds": lambda group: group.below.worst,
+        "Median of the seeds": lambda group: group.shortfall.median,
+        "Worst of the seeds": lambda group: group.shortfall.worst,
     }
     figure, panels = canvas("bench", 2, 1, (8.5, 1.3 + 0.5 * len(names)), shared=True)
     for axes, (title, distance) in zip(panels, distances.items(), strict=True):
@@ -133,13 +141,13 @@ def map_figure(judged: Sequence[Judged], styles: Looks) -> Figure | None:
     listed = ", ".join(f"{size:,}" for size in sizes)
     panels[-1].set_xlabel(f"fields of a solver from left to right: {listed} clients; hatched: not run")
     bar = figure.colorbar(image, ax=panels, aspect=30, pad=0.01)
-    bar.set_label(DISTANCE)
+    bar.set_label(_distance_label(judged))
     percent_axis(bar.ax.yaxis)
     return figure
 
 
 def family_figure(judged: Sequence[Judged], styles: Looks) -> Figure | None:
-    """Every run by family: how far below the best known STE it ended."""
+    """Every run by family: how much worse than the best known value it ended."""
     competing = [entry for entry in judged if entry.competes]
     names = list(dict.fromkeys(entry.row.family for entry in competing))
     groups = by_label(competing)
@@ -156,14 +164,14 @@ def family_figure(judged: Sequence[Judged], styles: Looks) -> Figure | None:
     axes.grid(visible=False, axis="y", which="major")
     axes.grid(visible=True, axis="y", which="minor")
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set(xscale="log", xlabel=f"{DISTANCE} (100 % without an accepted allocation)")
+    axes.set(xscale="log", xlabel=f"{_distance_label(judged)} (100 % without an accepted allocation)")
     percent_axis(axes.xaxis)
     legend_below(figure, axes)
     return figure
 
 
 def gap_figure(judged: Sequence[Judged], styles: Looks) -> Figure | None:
-    """Every accepted run: its distance to the best known STE against its time."""
+    """Every accepted run: its distance to the best known value against its time."""
     groups = by_label(entry for entry in judged if entry.row.feasible)
     if not groups:
         return None
@@ -171,7 +179,7 @@ def gap_figure(judged: Sequence[Judged], styles: Looks) -> Figure | None:
     for label, group in groups.items():
         seconds = [entry.row.solve_s for entry in group]
         axes.plot(seconds, [_drawn(entry) for entry in group], **_points(styles[label]), label=label)
-    axes.set(xscale="log", yscale="log", xlabel="time of one solve", ylabel=DISTANCE)
+    axes.set(xscale="log", yscale="log", xlabel="time of one solve", ylabel=_distance_label(judged))
     percent_axis(axes.yaxis)
     axes.set_ylim(LEAST / 2, 2)
     seconds_axis(axes.xaxis)
@@ -180,7 +188,7 @@ def gap_figure(judged: Sequence[Judged], styles: Looks) -> Figure | None:
 
 
 def convergence_figure(judged: Sequence[Judged], styles: Looks) -> Figure | None:
-    """How STE (full markers) and bound (hollow) approach the best known STE, one instance a panel."""
+    """How value (full markers) and bound (hollow) approach the best known value, one instance a panel."""
     instances = _telling_instances(judged)
     if not instances:
         return None
@@ -189,13 +197,17 @@ def convergence_figure(judged: Sequence[Judged], styles: Looks) -> Figure | None
     inches = (max(5.0, 3.0 * columns + 0.6), 2.4 * height + 0.9)
     figure, panels = _panels(len(instances), columns, inches)
     for axes, group in zip(panels, instances, strict=True):
-        best = group[0].known.ste
+        known = group[0].known
         for entry in group:
-            seconds, ste, bound = np.array(entry.row.trace).T
+            seconds = np.array([second for second, _, _ in entry.row.trace])
             look = {**styles[entry.row.label], "markersize": 4, "drawstyle": "steps-post"}
-            below = {"linestyle": "-", "label": entry.row.label}
-            above = {"linestyle": "--", "markerfacecolor": "white"}
-            for distance, line in ((1 - ste / best, below), (bound / best - 1, above)):
+            found = {"linestyle": "-", "label": entry.row.label}
+            proved = {"linestyle": "--", "markerfacecolor": "white"}
+            worse = np.array([shortfall(known, value) for _, value, _ in entry.row.trace])
+            beyond = np.array(
+                [gap_between(known.goal, known.value, bound) for _, _, bound in entry.row.trace]
+            )
+            for distance, line in ((worse, found), (beyond, proved)):
                 shown = np.isfinite(distance) & (seconds > 0)
                 if shown.any():
                     axes.plot(seconds[shown], np.maximum(distance[shown], LEAST), **{**look, **line})
@@ -204,11 +216,18 @@ def convergence_figure(judged: Sequence[Judged], styles: Looks) -> Figure | None
         seconds_axis(axes.xaxis)
     for axes in panels[-columns:]:
         axes.set_xlabel("time")
-    figure.supylabel("distance to the best known STE", fontsize=9)
+    words = wording(entry.row.goal for entry in judged)
+    figure.supylabel(f"distance to the best known {words.value}", fontsize=9)
     bound_look: dict[str, Any] = {"color": "0.4", "markersize": 4, "markerfacecolor": "white"}
-    panels[0].plot([], [], "--o", **bound_look, label="proved bound, above")
+    label = "proved bound" if words.beyond == "off" else f"proved bound, {words.beyond}"
+    panels[0].plot([], [], "--o", **bound_look, label=label)
     legend_below(figure, *panels)
     return figure
+
+
+def _distance_label(judged: Sequence[Judged]) -> str:
+    words = wording(entry.row.goal for entry in judged)
+    return f"distance {words.worse} the best known {words.value}"
 
 
 def percent_axis(axis: Axis) -> None:
@@ -237,8 +256,8 @@ def _decades(axis: Axis) -> None:
 
 
 def _drawn(entry: Judged) -> float:
-    """The distance below the best, raised to the least that a logarithmic axis shows."""
-    return max(entry.below, LEAST)
+    """The distance to the best, raised to the least that a logarithmic axis shows."""
+    return max(entry.shortfall, LEAST)
 
 
 def _points(look: Look) -> dict[str, Any]:
@@ -327,7 +346,8 @@ def save_pictures(
     """Draw what the rows have to show into PNG files and return their names.
 
     Args:
-        judged: rows of the solvers to compare, in the order of the legends; skipped rows are left out.
+        judged: rows of the solvers to compare, in the order of the legends; those that did not run are
+            left out.
         folder: an existing one.
         names: of `PICTURES`.
         prefix: of the files' names.
@@ -337,7 +357,7 @@ def save_pictures(
         FileFormatError: the folder cannot be written.
     """
     require_matplotlib("bench")
-    ran = [entry for entry in judged if not entry.row.skipped and entry.row.fingerprint]
+    ran = [entry for entry in judged if entry.row.ran and entry.row.fingerprint]
     styles = looks(by_label(ran), solver_names())
     drawn = []
     with project_style():

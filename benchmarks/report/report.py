@@ -6,21 +6,23 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ..suites.suite import Suite
+from .objective_text import wording
 from .sentences import notes, proof_sentence, software
 from .standing import TIME_SHIFT_S, Judged, Known
 from .tables import report_tables
 from .text_table import gap_text
 
-LEGEND: Final = f"""## How to read this
+LEGEND: Final = """## How to read this
 
-- *below*: how far the STE is below the best that any solver found on the instance; over accepted
-  allocations in the first table, and with 100 % for runs without one in the second.
-- *proof*: the gap that the solver itself proves, its bound / STE - 1; – where it proves nothing.
+- *{worse}*: how far the {value} is {worse} the best that any solver found on the instance{share}; over
+  accepted allocations in the first table, and with 100 % for runs without one in the second.
+- *proof*: the gap that the solver itself proves, {gap}; – where it proves nothing.
 - *success*: the evaluator accepts the allocation, or the instance is infeasible and the solver proved it.
-- *correct*: what the solver claims (its STE, its bound, infeasibility) agrees with all evidence.
-- *within gap*: the answer is within the asked gap of the best known STE.
-- *mean time*: geometric mean shifted by {TIME_SHIFT_S * 1e3:g} ms; without success the limit counts.
+- *correct*: what the solver claims (its {value}, its bound, infeasibility) agrees with all evidence.
+- *within gap*: the answer is within the asked gap of the best known {value}.
+- *mean time*: geometric mean shifted by {shift_ms:g} ms; without success the limit counts.
 """
+"""Filled in by `_legend`."""
 
 
 def report_text(
@@ -48,10 +50,23 @@ def report_text(
         *(table.markdown() for table in report_tables(judged)),
         shown,
         "\n".join(["## Skips, errors and notes\n", *(f"- {line}" for line in said), ""]) if said else "",
-        LEGEND,
+        _legend(known),
         software(rows),
     )
     return "\n".join(part for part in parts if part.strip())
+
+
+def _legend(known: Mapping[str, Known]) -> str:
+    """What the words in the tables mean."""
+    words = wording(entry.goal for entry in known.values())
+    plain = words.worse == "below"
+    return LEGEND.format(
+        worse=words.worse,
+        value=words.value,
+        share="" if plain else ", as a share of the larger of both",
+        gap=f"its bound / {words.value} - 1" if plain else "between its bound and its value",
+        shift_ms=TIME_SHIFT_S * 1e3,
+    )
 
 
 def _sizes(values: set[int]) -> str:

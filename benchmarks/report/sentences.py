@@ -9,7 +9,8 @@ from statistics import median
 from typing import Final
 
 from ...solver import Stop
-from ..rows import Row
+from ..rows import NOT_TAKEN, Row
+from .objective_text import wording
 from .standing import Judged, Known, by_label
 from .text_table import gap_text
 
@@ -35,26 +36,29 @@ def proof_sentence(known: Mapping[str, Known]) -> str:
     """How tightly bounds and best points enclose the optimum, over all instances."""
     gaps = [entry.gap for entry in known.values() if math.isfinite(entry.gap)]
     infeasible = sum(entry.infeasible for entry in known.values())
+    words = wording(entry.goal for entry in known.values())
     parts = []
     if gaps:
         parts.append(
-            f"The optimum is enclosed on {len(gaps)} of {len(known)} instances: best bound over best STE - 1 "
+            f"The optimum is enclosed on {len(gaps)} of {len(known)} instances: {words.gap} "
             f"is {gap_text(median(gaps))} in the median and {gap_text(max(gaps))} at worst."
         )
-        below = sum(gap < -1e-6 for gap in gaps)
-        if below:
-            parts.append(f"On {below} of them a bound is below an accepted STE: that is an error.")
+        wrong = sum(gap < -1e-6 for gap in gaps)
+        if wrong:
+            parts.append(f"On {wrong} of them {words.contradiction}: that is an error.")
     if infeasible:
         parts.append(f"{infeasible} instances are infeasible, with proof.")
     return " ".join(parts)
 
 
 def notes(rows: Iterable[Row], *, failures_only: bool = False) -> list[str]:
-    """One line per reason of skips, errors and, unless left out, what else solvers had to say."""
+    """One line per reason of skips, errors and, unless left out, refusals and what else was said."""
     counts = Counter(
         (row.label, row.stop, " ".join(row.message.split()))
         for row in rows
-        if row.skipped or row.stop == Stop.ERROR or (row.message and not failures_only and row.feasible)
+        if row.skipped
+        or row.stop == Stop.ERROR
+        or (row.message and not failures_only and (row.feasible or row.stop == NOT_TAKEN))
     )
     lines = [
         f"{label}: {stop}, {count} x: {message or 'no reason given'}"

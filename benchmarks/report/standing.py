@@ -11,37 +11,46 @@ from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 
-from ...solver import Quality, Stop
-from ...solver.tolerances import BOUND_CONTRADICTION, CLAIM, OPTIMALITY
-from ..rows import Row
+from ...solver import Objective, Quality, Ste, Stop
+from ...solver.tolerances import CLAIM, OPTIMALITY
+from ..rows import NOT_TAKEN, Row
 from .records import grouped
 
 Key = TypeVar("Key", bound=Hashable)
 
 CLOSE: Final = 1e-4
-"""A run is close when its STE is this close to the best known, relatively."""
+"""A run is close when its value is this close to the best known, relatively."""
 
 TIME_SHIFT_S: Final = 0.01
 """Shift of the geometric mean of times: differences far below it do not matter."""
+
+STE: Final = Ste()
 
 
 class Known(NamedTuple):
     """What all rows together know of one instance.
 
     Attributes:
-        ste: best STE of an accepted allocation, 1/s; -inf when none was found.
-        bound: least proved upper bound, 1/s; inf when none was.
+        value: best of an accepted allocation; infinite when none was found, -inf where more is better.
+        bound: tightest proved; infinite when there is none.
         infeasible: some solver proved infeasibility and none found an accepted allocation.
+        goal: what is wanted.
     """
 
-    ste: float = -math.inf
+    value: float = -math.inf
     bound: float = math.inf
     infeasible: bool = False
+    goal: Objective = STE
+
+    @property
+    def found(self) -> bool:
+        """Whether some allocation was accepted."""
+        return math.isfinite(self.value)
 
     @property
     def gap(self) -> float:
-        """Bound over STE - 1, inf unless both are known; negative where they contradict each other."""
-        return self.bound / self.ste - 1.0 if self.ste > 0 else math.inf
+        """`gap_between` value and bound; inf unless both are known."""
+        return gap_between(self.goal, self.value, self.bound)
 
 
 @dataclass(frozen=True)
@@ -58,28 +67,28 @@ class Judged:
 
     @property
     def competes(self) -> bool:
-        """Whether the solver ran, on an instance that has a known STE > 0."""
-        return not self.row.skipped and self.known.ste > 0
+        """Whether the solver ran, on an instance that has a known value."""
+        return self.row.ran and self.known.found
 
     @property
-    def below(self) -> float:
-        """How far below the best known STE it ended, 1 - STE / best; 1 without an accepted allocation."""
-        return 1.0 - self.row.ste / self.known.ste if self.row.feasible else 1.0
+    def shortfall(self) -> float:
+        """`shortfall` of its value; 1 without an accepted allocation."""
+        return shortfall(self.known, self.row.value) if self.row.feasible else 1.0
 
     @property
-    def above(self) -> float:
-        """How far above the best known STE the proved bound is, bound / best - 1; inf without a bound."""
-        return self.row.bound / self.known.ste - 1.0
+    def bound_distance(self) -> float:
+        """How far beyond the best known value the proved bound is, by `gap_between`; inf without a bound."""
+        return gap_between(self.known.goal, self.known.value, self.row.bound)
 
     @property
     def close(self) -> bool:
-        """Whether the answer is within `CLOSE` of the best known STE."""
-        return self.row.feasible and self.below <= CLOSE
+        """Whether the answer is within `CLOSE` of the best known value."""
+        return self.row.feasible and self.shortfall <= CLOSE
 
     @property
     def within_gap(self) -> bool:
-        """Whether the answer is as good as asked: within the asked gap of the best known STE."""
-        return self.row.feasible and self.below <= max(self.row.asked_gap, OPTIMALITY)
+        """Whether the answer is as good as asked: within the asked gap of the best known value."""
+        return self.row.feasible and self.shortfall <= max(self.row.asked_gap, OPTIMALITY)
 
     @property
     def limited(self) -> bool:
@@ -95,13 +104,13 @@ class Judged:
     def correct(self) -> bool:
         """Whether what the solver claims agrees with what is known.
 
-        Its own STE is the evaluated one, its bound is not below an accepted STE (both within tolerances), and
-        it says infeasible only where no allocation was accepted. Saying that it failed is correct.
+        Its own value is the evaluated one, no accepted value lies beyond its bound (both within tolerances),
+        and it says infeasible only where no allocation was accepted. Saying that it failed is correct.
         """
-        row = self.row
-        claim = math.isnan(row.claimed_ste) or abs(row.claimed_ste - row.ste) <= CLAIM * abs(row.ste)
-        bound = row.claimed_bound >= self.known.ste * (1 - BOUND_CONTRADICTION)
-        return claim and bound and (row.stop != Stop.INFEASIBLE or self.known.infeasible)
+        row, known = self.row, self.known
+        claim = math.isnan(row.claimed_value) or abs(row.claimed_value - row.value) <= CLAIM * abs(row.value)
+        bound = not known.goal.contradicts(known.value, row.claimed_bound)
+        return claim and bound and (row.stop != Stop.INFEASIBLE or known.infeasible)
 
     @property
     def counted_s(self) -> float:
@@ -122,29 +131,31 @@ class Standing:
     Attributes:
         runs: rows that ran.
         skipped: rows that could not run here.
+        not_taken: rows whose solver does not take such problems.
         errors: ended in an error.
         limited: ended by a limit of time or iterations.
         feasible: with an accepted allocation.
         proved: with a proof of the asked gap by the solver itself.
         success: with an accepted allocation, or a right verdict of infeasibility.
-        correct: whose claims (STE, bound, infeasibility) agree with the check.
+        correct: whose claims (value, bound, infeasibility) agree with the check.
         solvable: on instances that are not known to be infeasible.
-        within_gap: as close to the best known STE as asked.
+        within_gap: as close to the best known value as asked.
         close: within `CLOSE` of it.
-        below: distance below the best known STE, where there is one; 1 without an accepted allocation.
-        accepted_below: the same over accepted allocations.
-        median_above: median distance of finite bounds above the best known STE; nan without any.
+        shortfall: how much worse than the best known value, where there is one, as in `Judged`.
+        accepted_shortfall: the same over accepted allocations.
+        median_bound_distance: median distance of finite bounds to the best known value; nan without any.
         median_proved_gap: median of the proved gaps of accepted allocations; inf without any.
         seconds: time, s, whatever the outcome.
         mean_s: shifted geometric mean of the times, s; a run without success counts as the time limit.
     """
 
     def __init__(self, judged: Sequence[Judged]) -> None:
-        ran = [entry for entry in judged if not entry.row.skipped]
+        ran = [entry for entry in judged if entry.row.ran]
         accepted = [entry for entry in ran if entry.row.feasible]
         competing = [entry for entry in ran if entry.competes]
         self.runs = len(ran)
-        self.skipped = len(judged) - len(ran)
+        self.skipped = sum(entry.row.skipped for entry in judged)
+        self.not_taken = sum(entry.row.stop == NOT_TAKEN for entry in judged)
         self.errors = sum(entry.row.stop == Stop.ERROR for entry in ran)
         self.limited = sum(entry.limited for entry in ran)
         self.feasible = len(accepted)
@@ -154,10 +165,10 @@ class Standing:
         self.solvable = sum(not entry.known.infeasible for entry in ran)
         self.within_gap = sum(entry.within_gap for entry in accepted)
         self.close = sum(entry.close for entry in accepted)
-        self.below = _spread(entry.below for entry in competing)
-        self.accepted_below = _spread(entry.below for entry in accepted)
-        bounded = (entry.above for entry in competing if math.isfinite(entry.row.bound))
-        self.median_above = _spread(bounded).median
+        self.shortfall = _spread(entry.shortfall for entry in competing)
+        self.accepted_shortfall = _spread(entry.shortfall for entry in accepted)
+        bounded = (entry.bound_distance for entry in competing if math.isfinite(entry.row.bound))
+        self.median_bound_distance = _spread(bounded).median
         self.median_proved_gap = median(entry.row.gap for entry in accepted) if accepted else math.inf
         self.seconds = _spread(entry.row.solve_s for entry in ran)
         self.mean_s = shifted_geometric_mean([entry.counted_s for entry in ran])
@@ -167,17 +178,51 @@ class Standing:
 
 
 def best_known(rows: Iterable[Row]) -> dict[str, Known]:
-    """What is known of each instance, by fingerprint; skipped rows know nothing."""
-    ran = (row for row in rows if row.fingerprint and not row.skipped)
+    """What is known of each instance, by fingerprint; rows that did not run know nothing."""
+    ran = (row for row in rows if row.fingerprint and row.ran)
     return {
-        fingerprint: Known(
-            ste=max((row.ste for row in group if row.feasible), default=-math.inf),
-            bound=min((row.bound for row in group), default=math.inf),
-            infeasible=any(row.stop == Stop.INFEASIBLE for row in group)
-            and not any(row.feasible for row in group),
-        )
-        for fingerprint, group in grouped(ran, lambda row: row.fingerprint).items()
+        fingerprint: _known(group) for fingerprint, group in grouped(ran, lambda row: row.fingerprint).items()
     }
+
+
+def _known(group: Sequence[Row]) -> Known:
+    """What the rows of one instance know of it."""
+    goal = group[0].goal
+    best, tightest = (max, min) if goal.maximises else (min, max)
+    accepted = [row.value for row in group if row.feasible and not math.isnan(row.value)]
+    return Known(
+        value=best(accepted, default=-goal.unproved),
+        bound=tightest(row.bound for row in group),
+        infeasible=any(row.stop == Stop.INFEASIBLE for row in group)
+        and not any(row.feasible for row in group),
+        goal=goal,
+    )
+
+
+def shortfall(known: Known, value: float) -> float:
+    """How much worse than the best known a value is, as a share of the larger of both, 1 at most.
+
+    1 - value / best where more is better, 1 - best / value where less is: 50 % is half the STE, or twice the
+    time.
+    """
+    high, low = (known.value, value) if known.goal.maximises else (value, known.value)
+    scale = max(abs(high), abs(low))
+    return min((high - low) / scale, 1.0) if scale > 0.0 else 0.0
+
+
+def gap_between(goal: Objective, value: float, bound: float) -> float:
+    """Relative distance of a bound beyond a value, as in `Objective.gap`; negative where they contradict.
+
+    inf where either is missing. A negative value, which only a net utility has, is measured by itself.
+    """
+    if not (math.isfinite(value) and math.isfinite(bound)):
+        return math.inf
+    high, low = (bound, value) if goal.maximises else (value, bound)
+    if low > 0.0:
+        return high / low - 1.0
+    if high == low:
+        return 0.0
+    return (high - low) / -low if goal.maximises and low < 0.0 else math.inf
 
 
 def comparable(rows: Sequence[Row], others: Iterable[Row]) -> list[Row]:
@@ -210,7 +255,7 @@ def best_first(judged: Iterable[Judged]) -> list[Judged]:
     """The rows that compete, by solver: the share that is close, the median distance, the median time."""
     competing = [entry for entry in judged if entry.competes]
     rank = {
-        label: (-group.close / group.runs, group.below.median, group.seconds.median)
+        label: (-group.close / group.runs, group.shortfall.median, group.seconds.median)
         for label, group in standings(competing, label_of).items()
     }
     return sorted(competing, key=lambda entry: rank[entry.row.label])
@@ -240,7 +285,7 @@ def time_ratios(judged: Iterable[Judged]) -> dict[str, list[float]]:
     times: dict[str, dict[str, float]] = defaultdict(dict)
     for entry in judged:
         row = entry.row
-        if row.fingerprint and not row.skipped and not entry.known.infeasible:
+        if row.fingerprint and row.ran and not entry.known.infeasible:
             times[row.fingerprint][row.label] = row.solve_s if entry.within_gap else math.inf
     labels = dict.fromkeys(label for by_solver in times.values() for label in by_solver)
     fastest = [(by_solver, min(by_solver.values())) for by_solver in times.values()]

@@ -77,8 +77,18 @@ def suites() -> tuple[Suite, ...]:
             reference_gap=1e-6,
         ),
         Suite(
+            name="general",
+            summary="Who solves what beyond the token problem: other objectives, alternatives, caps, blocks?",
+            families=(
+                *("makespan", "energy", "total_time", "selection", "weighted", "tokens_x_bits"),
+                *("tokens_x_bits_x_cut", "cut_x_frequency", "skip", "psd_limited", "resource_blocks"),
+            ),
+            clients=(5, 20),
+            time_limit_s=20.0,
+        ),
+        Suite(
             name="all",
-            summary="Every registered solver on every family.",
+            summary="Every registered solver on every family of the token problem.",
             clients=(5, 20),
             seeds=2,
             time_limit_s=20.0,

@@ -8,7 +8,7 @@ from ...solver import UnknownNameError, solvers
 from ...solver.checks import real_number, whole_number
 from ...solver.registry import lookup
 from ...solver.solver_text import parse_solver
-from ..families import families
+from ..families import families, general_families
 from ..job import Job
 from ..versions import versions_for
 from .suite import Suite
@@ -22,9 +22,10 @@ def plan(suite: Suite) -> list[Job]:
     """
     chosen = [parse_solver(text) for text in suite.solvers or [info.name for info in solvers()]]
     names = suite.families or families()
+    known = (*families(), *general_families())
     for name in names:
-        if name not in families():
-            raise UnknownNameError("bench", f"family {name!r}", ", ".join(families()), "Choose one of them")
+        if name not in known:
+            raise UnknownNameError("bench", f"family {name!r}", ", ".join(known), "Choose one of them")
     whole_number("bench", "clients", min(suite.clients, default=0), 1)
     whole_number("bench", "seeds", suite.seeds, 1)
     whole_number("bench", "repeats", suite.repeats, 1)

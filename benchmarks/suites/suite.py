@@ -15,7 +15,7 @@ class Suite:
         name: for `stsflora bench --suite`.
         summary: one sentence for the help and the report.
         solvers: solver specifications such as "exact" or "relaxed:engine=ecos"; empty for all.
-        families: instance families; empty for all.
+        families: instance families; empty for all of the token problem.
         clients: instance sizes M.
         seeds: number of seeds, counted from 0.
         gap: relative gap asked of solvers with a bound.

@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -18,10 +19,11 @@ from stsflora.solver import (
     Answer,
     MissingDependencyError,
     OptionError,
+    RoundTime,
     TracePoint,
     register,
 )
-from stsflora.solver.registry import unregister
+from stsflora.solver.registry import EVERYTHING, unregister
 
 
 @pytest.fixture(autouse=True)
@@ -127,6 +129,24 @@ def test_missing_packages_are_skips_with_the_remedy(tmp_path, temporary_solver):
     assert "pip install engine" in messages["absent_engine"]
 
 
+def test_what_a_solver_does_not_take_is_not_run(tmp_path, temporary_solver):
+    def narrow(problem, request):
+        """Takes round times only."""
+        if problem.objective.name != "round_time":
+            raise AssertionError
+        return Answer(None, bound=math.nan)
+
+    temporary_solver("narrow", narrow, takes={"round_time": EVERYTHING})
+    suite = replace(SMALL, solvers=("narrow",), families=("paper", "makespan"), seeds=1, overrides={})
+    refused, taken = run(plan(suite), tmp_path)
+    assert (refused.stop, refused.objective, refused.ran) == ("not taken", "ste", False)
+    assert "'narrow': got a problem with objective ste" in refused.message
+    assert (refused.value, refused.bound) == (-math.inf, math.inf)
+    assert (taken.objective, taken.ran, taken.value, taken.bound) == ("round_time", True, math.inf, -math.inf)
+    assert taken.claimed_bound == sys.float_info.max, "no number contradicts every round time"
+    assert read_rows(tmp_path / "rows.jsonl") == [refused, taken]
+
+
 def test_options_that_a_method_refuses_are_error_rows(tmp_path):
     (entry,) = run(plan(replace(SMALL, solvers=("fixed:tokens=-3",), families=("paper",), seeds=1)), tmp_path)
     assert entry.stop == "error"
@@ -203,3 +223,6 @@ def test_fingerprints_tell_problems_apart():
     assert fingerprint(problem) == fingerprint(family("paper", 2, 0, tokens=8))
     assert fingerprint(problem) != fingerprint(family("paper", 2, 1, tokens=8))
     assert fingerprint(problem) != fingerprint(replace(problem, extra_tokens=3))
+    timed = replace(problem, objective=RoundTime(1.0))
+    assert fingerprint(timed) == fingerprint(replace(problem, objective=RoundTime(1.0)))
+    assert len({fingerprint(p) for p in (problem, timed, replace(problem, objective=RoundTime(2.0)))}) == 3

@@ -71,7 +71,7 @@ def test_references_sharpen_what_is_known_but_do_not_compete(rows):
     compared = competitors(judge(rows, best_known(rows)))
     assert len(compared) == 10
     assert ranked_standings(rows)["a"].runs == 4
-    assert ranked_standings(rows)["a"].below.median == pytest.approx(1e-6)
+    assert ranked_standings(rows)["a"].shortfall.median == pytest.approx(1e-6)
     text = page_text(rows, "benchmark")
     assert "`a` solved every instance once more at a gap of 1.0e-6; that was proved on 4 of 4" in " ".join(
         text.split()
@@ -80,13 +80,34 @@ def test_references_sharpen_what_is_known_but_do_not_compete(rows):
     assert "once more" not in alone
 
 
+def test_a_page_of_what_is_minimised_says_so(rows):
+    less = {"objective": "energy", "bound": -math.inf}
+    none = {"value": math.inf, "bound": -math.inf, "quality": "none", "stop": "not taken"}
+    energies = [
+        row("a", 5, 0, 2.0, **(less | {"bound": 1.9999})),
+        row("b", 5, 0, 4.0, **less),
+        row("c", 5, 0, 4.0, **(less | none)),
+    ]
+    text = " ".join(page_text(energies, "benchmark").split())
+    for words in (
+        "how far the energy is above the best known",
+        "| `b` | 1 | 100 % | 0 % | – | 50 % | 50 % |",
+        "| flat | 0 (0) | 50 % (50 %) | not taken |",
+        "| flat | 5 | energy | less | 2 J | 1.9999 J |",
+        "no energy, bound or infeasibility claimed in 2 runs is contradicted",
+        "Distance above the optimum by family",
+    ):
+        assert words in text, words
+    assert "STE" not in text
+
+
 def test_standings_count_outcomes_over_all_runs(rows):
     found = ranked_standings(rows)
     a, b, c = found["a"], found["b"], found["c"]
     assert (a.runs, a.feasible, a.close, a.proved, a.limited, a.errors) == (4, 4, 4, 4, 0, 0)
     assert (b.runs, b.feasible, b.close, b.proved, b.limited, b.errors) == (4, 3, 2, 0, 0, 1)
     assert (c.runs, c.feasible, c.close, c.proved, c.limited, c.errors) == (2, 2, 1, 0, 2, 0)
-    assert b.below == (pytest.approx(0.1), 1.0)
+    assert b.shortfall == (pytest.approx(0.1), 1.0)
     assert c.seconds == (6.0, 6.0)
     assert list(found) == ["a", "c", "b"], "best first"
 
@@ -145,7 +166,7 @@ def test_archives_give_back_compact_rows_and_equal_bytes(rows, tmp_path):
     assert [entry.as_dict() for entry in read_archive(first)] == [compact(entry).as_dict() for entry in rows]
     write_archive(read_archive(first), second)
     assert first.read_bytes() == second.read_bytes()
-    kept = compact(replace(rows[0], ste=1 / 3, solve_s=1 / 3))
+    kept = compact(replace(rows[0], value=1 / 3, ste=1 / 3, solve_s=1 / 3))
     assert (kept.ste, kept.solve_s, kept.trace) == (0.3333333333, 0.333, ())
 
 

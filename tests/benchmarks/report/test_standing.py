@@ -1,6 +1,7 @@
 """What rows say about solvers, against values computed by hand."""
 
 import math
+import sys
 
 import pytest
 from helpers.rows import FAILED, benchmark_row
@@ -10,13 +11,16 @@ from stsflora.benchmarks.report.standing import (
     Known,
     best_known,
     comparable,
+    gap_between,
     growth_exponent,
     judge,
     label_of,
     shifted_geometric_mean,
+    shortfall,
     standings,
     time_ratios,
 )
+from stsflora.solver import Retained, RoundTime, Weighted
 
 
 def test_best_known_takes_accepted_points_and_the_least_bound():
@@ -30,18 +34,18 @@ def test_best_known_takes_accepted_points_and_the_least_bound():
         benchmark_row(fingerprint="i", **(FAILED | {"stop": "skipped"})),
     ]
     assert best_known(rows) == {
-        "f": Known(ste=120.0, bound=121.0, infeasible=False),
-        "g": Known(ste=-math.inf, bound=math.inf, infeasible=True),
-        "h": Known(ste=-math.inf, bound=math.inf, infeasible=False),
+        "f": Known(value=120.0, bound=121.0, infeasible=False),
+        "g": Known(value=-math.inf, bound=math.inf, infeasible=True),
+        "h": Known(value=-math.inf, bound=math.inf, infeasible=False),
     }
 
 
 def test_the_distance_is_relative_to_the_best_and_one_without_an_allocation():
     known = Known(120.0)
-    assert Judged(benchmark_row(ste=90.0), known).below == pytest.approx(0.25)
-    assert Judged(benchmark_row(ste=120.0), known).below == 0.0
-    assert Judged(benchmark_row(**FAILED), known).below == 1.0
-    assert Judged(benchmark_row(ste=500.0, quality="infeasible"), known).below == 1.0
+    assert Judged(benchmark_row(ste=90.0), known).shortfall == pytest.approx(0.25)
+    assert Judged(benchmark_row(ste=120.0), known).shortfall == 0.0
+    assert Judged(benchmark_row(**FAILED), known).shortfall == 1.0
+    assert Judged(benchmark_row(ste=500.0, quality="infeasible"), known).shortfall == 1.0
 
 
 @pytest.mark.parametrize(
@@ -51,8 +55,8 @@ def test_the_distance_is_relative_to_the_best_and_one_without_an_allocation():
         ({"ste": 98.0}, Known(100.0, 101.0, infeasible=False), (True, True, False)),
         ({"quality": "infeasible"}, Known(100.0, 101.0, infeasible=False), (False, True, False)),
         (FAILED, Known(100.0, 101.0, infeasible=False), (False, True, False)),
-        ({"claimed_ste": 100.00001}, Known(100.0, 101.0, infeasible=False), (True, True, True)),
-        ({"claimed_ste": 100.01}, Known(100.0, 101.0, infeasible=False), (True, False, True)),
+        ({"claimed_value": 100.00001}, Known(100.0, 101.0, infeasible=False), (True, True, True)),
+        ({"claimed_value": 100.01}, Known(100.0, 101.0, infeasible=False), (True, False, True)),
         ({"bound": 99.0, "ste": 98.0}, Known(100.0, 99.0, infeasible=False), (True, False, False)),
         ({"claimed_bound": 99.0}, Known(100.0, math.inf, infeasible=False), (True, False, True)),
         ({"bound": 100.0 - 1e-11}, Known(100.0, 100.0 - 1e-11, infeasible=False), (True, True, True)),
@@ -85,7 +89,7 @@ def test_summary_of_handmade_rows():
     first, other = found["exact"], found["other"]
     assert (first.runs, first.skipped, first.errors) == (3, 1, 1)
     assert (first.success, first.correct, first.within_gap, first.solvable) == (2, 3, 1, 3)
-    assert first.accepted_below == pytest.approx((0.05, 0.1))
+    assert first.accepted_shortfall == pytest.approx((0.05, 0.1))
     assert first.median_proved_gap == pytest.approx(0.2)
     assert first.mean_s == pytest.approx(10 ** (1 / 3) - 0.01)
     assert (other.runs, other.within_gap) == (1, 1)
@@ -103,7 +107,7 @@ def test_medians_by_family_leave_infeasible_instances_out():
     ]
     competing = [entry for entry in judge(rows, best_known(rows)) if entry.competes]
     found = standings(competing, lambda entry: (entry.row.family, entry.row.label))
-    medians = {key: group.below.median for key, group in found.items()}
+    medians = {key: group.shortfall.median for key, group in found.items()}
     assert medians == {("paper", "exact"): 0.0, ("paper", "other"): pytest.approx(0.2)}
 
 
@@ -114,9 +118,9 @@ def test_bounds_are_measured_from_the_best_known():
         benchmark_row(solver="simple"),
     ]
     judged = judge(rows, best_known(rows))
-    assert [entry.above for entry in judged] == pytest.approx([0.01, 0.1, math.inf])
-    assert standings(judged, label_of)["other"].median_above == pytest.approx(0.1)
-    assert math.isnan(standings(judged, label_of)["simple"].median_above)
+    assert [entry.bound_distance for entry in judged] == pytest.approx([0.01, 0.1, math.inf])
+    assert standings(judged, label_of)["other"].median_bound_distance == pytest.approx(0.1)
+    assert math.isnan(standings(judged, label_of)["simple"].median_bound_distance)
 
 
 def test_only_rows_of_one_version_and_instance_are_compared():
@@ -176,3 +180,96 @@ def test_skipped_and_unbuilt_rows_do_not_compete():
     assert (unbuilt.success, unbuilt.correct, unbuilt.counted_s) == (False, True, 10.0)
     found = standings([unbuilt, skipped], label_of)["exact"]
     assert (found.runs, found.skipped, found.solvable) == (1, 1, 1)
+
+
+TIME = RoundTime()
+
+
+def timed_row(**changes):
+    """A row whose round time, here in `ste` as well, is to be small."""
+    return benchmark_row(objective="round_time", **({"bound": -math.inf} | changes))
+
+
+def test_where_less_is_better_the_least_value_and_the_largest_bound_are_known():
+    rows = [
+        timed_row(ste=2.0, bound=1.5),
+        timed_row(ste=1.6, bound=1.2),
+        timed_row(ste=0.5, quality="infeasible"),
+        timed_row(ste=math.inf, quality="none"),
+    ]
+    known = best_known(rows)["f"]
+    assert known == Known(value=1.6, bound=1.5, infeasible=False, goal=rows[0].goal)
+    assert known.gap == pytest.approx(1.6 / 1.5 - 1.0)
+    assert [entry.shortfall for entry in judge(rows, {"f": known})] == pytest.approx([0.2, 0.0, 1.0, 1.0])
+    assert [entry.bound_distance for entry in judge(rows[:3], {"f": known})] == pytest.approx(
+        [1.6 / 1.5 - 1.0, 1.6 / 1.2 - 1.0, math.inf]
+    )
+
+
+def test_nothing_known_of_what_is_minimised_is_infinite():
+    rows = [timed_row(**(FAILED | {"value": math.inf, "stop": "infeasible"}))]
+    known = best_known(rows)["f"]
+    assert (known.value, known.bound, known.infeasible, known.found) == (math.inf, -math.inf, True, False)
+    assert not Judged(rows[0], known).competes
+    assert Judged(rows[0], known).correct
+
+
+@pytest.mark.parametrize(
+    ("changes", "correct"),
+    [
+        ({"ste": 2.0, "bound": 1.6}, True),
+        ({"ste": 2.0, "claimed_bound": 1.6 + 1e-13}, True),
+        ({"ste": 2.0, "claimed_bound": 1.6001}, False),
+        ({"ste": 2.0, "claimed_bound": sys.float_info.max}, False),
+        ({"ste": 2.0, "claimed_value": 2.0 + 1e-7}, True),
+        ({"ste": 2.0, "claimed_value": 1.9}, False),
+        ({"ste": math.inf, "quality": "none", "stop": "infeasible"}, False),
+    ],
+)
+def test_a_bound_above_a_feasible_value_is_wrong_where_less_is_better(changes, correct):
+    assert Judged(timed_row(**changes), Known(1.6, 1.5, goal=TIME)).correct == correct
+
+
+@pytest.mark.parametrize(
+    ("goal", "value", "bound", "gap"),
+    [
+        (TIME, 2.0, 1.6, 0.25),
+        (TIME, 2.0, 0.0, math.inf),
+        (TIME, 0.0, 0.0, 0.0),
+        (TIME, 2.0, -math.inf, math.inf),
+        (TIME, 1.6, 2.0, -0.2),
+        (Weighted(1.0), -4.0, -3.0, 0.25),
+        (Weighted(1.0), -4.0, 3.0, 1.75),
+        (Weighted(1.0), 0.0, 3.0, math.inf),
+        (Weighted(1.0), 4.0, 5.0, 0.25),
+    ],
+)
+def test_gaps_have_the_sense_of_the_objective(goal, value, bound, gap):
+    assert gap_between(goal, value, bound) == pytest.approx(gap)
+
+
+@pytest.mark.parametrize(
+    ("goal", "best", "value", "expected"),
+    [
+        (TIME, 1.0, 2.0, 0.5),
+        (TIME, 0.0, 2.0, 1.0),
+        (TIME, 0.0, 0.0, 0.0),
+        (Retained(1.0), 0.0, 0.0, 0.0),
+        (Retained(1.0), 4.0, 0.0, 1.0),
+        (Weighted(1.0), -1.0, -2.0, 0.5),
+        (Weighted(1.0), 1.0, -2.0, 1.0),
+        (Weighted(1.0), 0.0, -2.0, 1.0),
+    ],
+)
+def test_shortfalls_are_shares_of_the_larger_of_both(goal, best, value, expected):
+    assert shortfall(Known(best, goal=goal), value) == expected
+
+
+def test_what_a_solver_does_not_take_is_no_failure():
+    refused = timed_row(solver="other", stop="not taken", quality="none", value=math.inf, message="no time")
+    rows = [timed_row(ste=2.0), refused]
+    judged = judge(rows, best_known(rows))
+    assert not judged[1].competes
+    group = standings(judged, label_of)["other"]
+    assert (group.runs, group.not_taken, group.skipped, group.errors) == (0, 1, 0, 0)
+    assert time_ratios(judged) == {"exact": [1.0]}

@@ -7,6 +7,7 @@ import pytest
 from helpers.rows import benchmark_row
 from rich.console import Console
 
+from stsflora.benchmarks.report.objective_text import OBJECTIVE_TEXTS, value_text, wording
 from stsflora.benchmarks.report.pictures import PICTURES, save_pictures
 from stsflora.benchmarks.report.report import report_text
 from stsflora.benchmarks.report.sentences import notes, proof_sentence
@@ -15,7 +16,8 @@ from stsflora.benchmarks.report.tables import report_tables, summaries
 from stsflora.benchmarks.report.text_table import gap_text, seconds_text, share_text
 from stsflora.benchmarks.rows import Row
 from stsflora.benchmarks.suites.suite import Suite
-from stsflora.solver import MissingDependencyError
+from stsflora.solver import MissingDependencyError, RoundTime, Ste
+from stsflora.solver.objective import OBJECTIVES
 
 SUITE = Suite(name="small", summary="For tests.", clients=(10, 100, 1000))
 
@@ -205,3 +207,74 @@ def test_what_rows_do_not_show_is_not_drawn(tmp_path):
 def test_without_matplotlib_the_remedy_is_named(tmp_path, without_matplotlib):
     with pytest.raises(MissingDependencyError, match=r'pip install "stsflora\[plot\]"'):
         save_pictures(judged(rows()), tmp_path)
+
+
+def general_rows() -> list[Row]:
+    """A family where less is better, one where more is, and a solver that takes only the latter."""
+    time = {"family": "makespan", "fingerprint": "m", "objective": "round_time"}
+    none = {"value": math.inf, "bound": -math.inf, "quality": "none", "stop": "not taken"}
+    return [
+        benchmark_row(**time, ste=2.0, bound=1.6, gap=0.25, trace=((0.1, math.inf, 0.0), (0.2, 2.0, 1.6))),
+        benchmark_row(**time, solver="slow", ste=4.0, bound=-math.inf),
+        benchmark_row(**time, solver="narrow", message="objective round_time; allowed: ste", **none),
+        benchmark_row(ste=100.0, bound=101.0, gap=0.01),
+        benchmark_row(solver="slow", ste=80.0),
+        benchmark_row(solver="narrow", ste=90.0),
+    ]
+
+
+def test_tables_say_which_way_is_better():
+    solvers, families, values = report_tables(judged(general_rows()))
+    assert solvers.columns[5:7] == ("median off", "worst off")
+    assert families.title == "How far off the best known value (median)"
+    assert families.lines == (
+        ("makespan", "0", "50 %", "not taken"),
+        ("paper", "0", "20 %", "10 %"),
+    )
+    assert values.lines == (
+        ("makespan", "2", "round_time", "less", "2 s", "1.6 s"),
+        ("paper", "2", "ste", "more", "100/s", "101/s"),
+    )
+
+
+def test_one_minimised_objective_is_called_by_its_name():
+    rows = [row for row in general_rows() if row.family == "makespan"]
+    text = report_text(SUITE, judged(rows), best_known(rows), [])
+    for words in (
+        "median above",
+        "how far the round time is above the best that any solver found on the instance, as a share of",
+        "best round time over best bound - 1 is 25 %",
+        "narrow: not taken, 1 x: objective round_time; allowed: ste",
+    ):
+        assert words in " ".join(text.split())
+    assert "STE" not in text
+
+
+def test_a_refusal_is_a_note_but_no_failure():
+    assert notes(general_rows(), failures_only=True) == []
+    assert len(notes(general_rows())) == 1
+
+
+def test_a_bound_beyond_what_is_minimised_is_an_error_too():
+    time = RoundTime()
+    assert "a bound is above an accepted round time" in proof_sentence({"a": Known(1.0, 1.1, goal=time)})
+    both = {"a": Known(1.0, 0.9, goal=time), "b": Known(1.0, 0.9)}
+    assert "On 1 of them bound and accepted value disagree" in proof_sentence(both)
+
+
+def test_every_objective_has_a_name():
+    assert set(OBJECTIVE_TEXTS) == set(OBJECTIVES)
+    assert [value_text(name, 1.5) for name in OBJECTIVES] == [
+        "1.5/s",
+        "1.5",
+        "1.5 s",
+        "1.5",
+        "1.5 J",
+        "1.5 s",
+    ]
+    assert wording([]) == wording([Ste()])
+
+
+def test_pictures_are_drawn_of_any_objective(tmp_path):
+    pytest.importorskip("matplotlib")
+    assert "convergence.png" in save_pictures(judged(general_rows()), tmp_path)
