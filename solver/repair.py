@@ -6,29 +6,37 @@ import math
 
 import numpy as np
 
-from .allocation import Allocation
+from .allocation import SKIPPED, Allocation
 from .errors import AllocationError, InfeasibleError
+from .objective import Energy
 from .physics import loops
 from .physics.instance import instance_of
-from .problem import Problem
-from .tolerances import FEASIBILITY, PERMITTED_SHARE
+from .physics.option_loops import allocate_choice, least_round_of_choice
+from .physics.options import Options, rows_of
+from .problem import STE, FloatArray, IntArray, Problem
+from .tolerances import EPSILON, FEASIBILITY, PERMITTED_SHARE
 
 
 def repair(problem: Problem, allocation: Allocation) -> Allocation:
-    """The feasible allocation of the same tokens with the least round time.
+    """The feasible allocation of the same rows and tokens with the least round time; who is skipped stays so.
 
     For allocations that lost digits on their way (a float32 copy exceeds its limits by 1.5e-8), or that were
     made for nearly the same problem. `solve` never repairs what a method hands back.
 
+    The objective counts only with its requirements, since a shorter round is better by most or no worse. By
+    `Energy` it is not: there uploads end when the round must, on bandwidths in proportion of what they need.
+    By `TotalTime` what comes back is feasible and no more. Resource blocks that are not needed stay idle.
+
     Args:
         problem: the instance.
-        allocation: whose tokens are kept; its bandwidths and powers count for nothing.
+        allocation: whose rows and tokens are kept; its bandwidths and powers count for nothing.
 
     Raises:
-        AllocationError: the number of clients differs, or tokens lie outside `min_tokens`..N.
-        InfeasibleError: no bandwidths and powers carry these tokens.
+        AllocationError: the number of clients differs, a row is another client's, tokens lie outside
+            `min_tokens`..`max_tokens`, or a client is skipped that must send.
+        InfeasibleError: no bandwidths and powers carry these tokens, or they are worth less than is required.
 
-    Cost: one least round time, a few closed forms per client.
+    Cost: one least round time, a few closed forms per client; with blocks a hundred.
 
     Examples:
         >>> import numpy as np
@@ -40,32 +48,77 @@ def repair(problem: Problem, allocation: Allocation) -> Allocation:
         >>> evaluate(problem, sent).feasible, evaluate(problem, repair(problem, sent)).feasible
         (False, True)
     """
-    if allocation.clients != problem.clients:
-        raise AllocationError(
-            "repair",
-            f"an allocation for {allocation.clients} clients",
-            f"{problem.clients}, as in the problem",
-            "Pass the problem that it was made for",
-        )
-    tokens = allocation.tokens
-    good = (tokens >= problem.min_tokens) & (tokens <= problem.tokens)
-    if not good.all():
-        m = int(np.argmin(good))
-        raise AllocationError(
-            "repair",
-            f"{tokens[m]} tokens of client {m}",
-            f"{problem.min_tokens[m]} to {problem.tokens}",
-            "Clip the tokens first",
-        )
-    given = instance_of(problem)
+    row, tokens = allocation.rows_of(problem), allocation.tokens
+    _check_choice(problem, row, tokens)
+    is_plain = problem.is_plain and allocation.row is None
     for share in (0.0, 0.5 * FEASIBILITY, PERMITTED_SHARE):
-        instance = loops.with_raised_limits(given, share)
-        round_s, _ = loops.least_round(instance, tokens.copy(), math.inf)
-        if round_s < math.inf:
-            return Allocation(tokens, *loops.allocate(instance, tokens.copy(), round_s))
+        found = _token_problem(problem, tokens, share) if is_plain else _any(problem, row, tokens, share)
+        if found is not None:
+            return Allocation(tokens, *found, allocation.row)
     raise InfeasibleError(
         "repair",
         f"{int(tokens.sum())} tokens of {problem.clients} clients that fit into no round",
         "tokens that energy, deadlines and bandwidth allow",
         "Take fewer, or solve(problem)",
+    )
+
+
+def _check_choice(problem: Problem, row: IntArray, tokens: IntArray) -> None:
+    sends = row != SKIPPED
+    least, most = problem.min_tokens[row], problem.max_tokens[row]
+    good = (~sends & problem.may_skip) | (sends & (tokens >= least) & (tokens <= most))
+    if not good.all():
+        m = int(np.argmin(good))
+        got = f"{tokens[m]} tokens of client {m}" if sends[m] else f"client {m}, who must send, skipped"
+        raise AllocationError("repair", got, f"{least[m]} to {most[m]}", "Clip the tokens first")
+    if problem.objective == STE and not sends.any():
+        raise AllocationError("repair", "nobody who sends", "a sender, for ste", "Take another choice")
+    required = problem.objective.least_retained
+    if required > 0.0:
+        worth = float(problem.worth_of(row[sends], tokens[sends]).sum())
+        if worth < required * (1.0 - FEASIBILITY):
+            raise InfeasibleError(
+                "repair", f"tokens worth {worth:.9g}", f"{required:.9g}, as required", "Solve(problem)"
+            )
+
+
+def _token_problem(problem: Problem, tokens: IntArray, share: float) -> tuple[FloatArray, FloatArray] | None:
+    """Bandwidths and powers within limits raised by a share, by the loops of the token problem."""
+    instance = loops.with_raised_limits(instance_of(problem), share)
+    round_s, _ = loops.least_round(instance, tokens.copy(), math.inf)
+    return loops.allocate(instance, tokens.copy(), round_s) if round_s < math.inf else None
+
+
+def _any(
+    problem: Problem, row: IntArray, tokens: IntArray, share: float
+) -> tuple[FloatArray, FloatArray] | None:
+    """Bandwidths and powers within limits raised by a share, for any problem."""
+    permitted = problem.with_raised_limits(share)
+    options = _chosen_options(permitted, row, tokens)
+    sends = row != SKIPPED
+    if not (options.rows["energy_j"][row[sends]] > 0.0).all():
+        return None
+    choice = np.arange(problem.clients)
+    longest_s = permitted.objective.longest_round_s
+    round_s = least_round_of_choice(options, choice, math.inf)
+    if not round_s <= longest_s or round_s == math.inf:
+        return None
+    return allocate_choice(options, choice, longest_s if isinstance(problem.objective, Energy) else round_s)
+
+
+def _chosen_options(problem: Problem, row: IntArray, tokens: IntArray) -> Options:
+    """The list of what is chosen: one option per client."""
+    sends = row != SKIPPED
+    nats = np.zeros(problem.clients)
+    nats[sends] = problem.bits_of(row[sends], tokens[sends]) * math.log(2.0)
+    return Options(
+        rows=rows_of(problem),
+        first=np.arange(problem.clients + 1),
+        row=row,
+        tokens=tokens,
+        utility=np.zeros(problem.clients),
+        nats=nats,
+        bandwidth_hz=problem.bandwidth_hz,
+        unit=problem.clients * EPSILON,
+        dominated=0,
     )
