@@ -125,16 +125,23 @@ STOREYS: dict[str, tuple[str, ...]] = {
     ),
     "solver/files": ("file_access", "json_files", "problem_files"),
     "solver/physics": (
-        *("jit", "instance", "loops", "options", "option_loops"),
+        *("jit", "instance", "loops", "options", "option_loops", "price_loops"),
         *("uplink", "bandwidth", "payload", "demand", "bracket"),
     ),
     "solver/bounds": (
         *("goal", "intervals", "clearing_price", "round_time"),
-        *("dominance", "bound_tightening", "price_cover", "interval_search"),
+        *(
+            "dominance",
+            "bound_tightening",
+            "price_cover",
+            "interval_search",
+            "priced_choices",
+            "block_knapsack",
+        ),
     ),
     "solver/primal": (
         *("delivery", "dinkelbach", "optimum", "whole_search", "warm_start"),
-        *("rounding", "blocks", "initial_points"),
+        *("rounding", "blocks", "initial_points", "priced_search", "block_search"),
     ),
     "solver/conic": ("engines", "data", "waiting", "program"),
     "solver/minlp": ("engines", "pieces", "entropy", "model", "process", "scip", "worker"),
