@@ -40,12 +40,13 @@ STEEPNESS: Final = (0.8, 1.6)
 """Range of the standard deviation of a client's attention logits: the first tenth of the tokens holds
 a third to two thirds of the attention."""
 
+CLIENT_BLOCKS: Final = 2
 FORWARD_FLOP_PER_IMAGE: Final = 6.05e9
-"""Patch embedding and two blocks of ViT-B/16 at 224 px."""
+"""Patch embedding and that many blocks of ViT-B/16 at 224 px."""
 
 VIT_B16: Final = Architecture()
-CLIENT_HALF_BITS: Final = 32 * (VIT_B16.embedding_parameters + 2 * VIT_B16.block_parameters)
-"""Patch embedding and two blocks of ViT-B/16 in single precision."""
+CLIENT_HALF_BITS: Final = 32 * (VIT_B16.embedding_parameters + CLIENT_BLOCKS * VIT_B16.block_parameters)
+"""Patch embedding and that many blocks of ViT-B/16 in single precision."""
 
 DOWNLINK_POWER_W: Final = 1.0
 
@@ -149,8 +150,10 @@ def selected_clients(setting: Setting, devices: Devices) -> Clients:
         clients = clients.where(too_slow, drop(CELL, int(too_slow.sum()), rng))
 
 
-def before_upload_s(setting: Setting, devices: Devices, clients: Clients) -> FloatArray:
-    """(M,) downlink and forward pass of a round, s: 0.5 to 1.3 s.
+def before_upload_s(
+    setting: Setting, devices: Devices, clients: Clients, blocks: int = CLIENT_BLOCKS
+) -> FloatArray:
+    """(M,) downlink and forward pass of a round, s: 0.5 to 1.3 s with two blocks at the client.
 
     The frozen client half is broadcast at 1 W over 50 MHz, by path loss alone (a band that wide averages
     the fading out), and runs on a GPU of 4 to 6 cores at 1.0 to 1.5 GHz (paper).
@@ -159,8 +162,11 @@ def before_upload_s(setting: Setting, devices: Devices, clients: Clients) -> Flo
     rng = setting.stream("compute")
     cores = rng.integers(4, 7, setting.clients)
     clock_hz = rng.uniform(1.0e9, 1.5e9, setting.clients)
-    flop = devices.batch * FORWARD_FLOP_PER_IMAGE
-    return uplink_s(CLIENT_HALF_BITS, rate) + forward_s(flop, cores, clock_hz)
+    more = blocks - CLIENT_BLOCKS
+    flop = devices.batch * (FORWARD_FLOP_PER_IMAGE + more * VIT_B16.block_flop())
+    return uplink_s(CLIENT_HALF_BITS + 32 * more * VIT_B16.block_parameters, rate) + forward_s(
+        flop, cores, clock_hz
+    )
 
 
 def attention(setting: Setting, devices: Devices, steepness: tuple[float, float] = STEEPNESS) -> FloatArray:

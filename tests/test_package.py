@@ -196,14 +196,15 @@ STOREYS: dict[str, tuple[str, ...]] = {
     ),
     "experiments/paper": (
         *("settings", "comparison", "report", "provenance", "figures", "pictures"),
-        *("figure6", "figure8", "figure9", "table1", "table2", "figure10", "targets"),
+        *("figure6", "figure8", "figure9", "table1", "table2", "figure10", "joint", "targets"),
     ),
     "experiments/flower": (
         *("certificates", "relay", "messages", "settings", "client_app", "grid_clients"),
         *("server_app", "loopback"),
     ),
     "experiments/cli": (
-        *("option_types", "output", "solve", "solvers", "bench", "finetune", "reproduce", "main"),
+        *("option_types", "output", "objective_options", "solve", "solvers", "bench"),
+        *("finetune", "reproduce", "main"),
     ),
 }
 """Order of the files and folders of each folder, from the ground up: whoever imports, imports downwards."""
