@@ -5,15 +5,15 @@ w >= need. At a price :math:`\lambda` per hertz a client replies with the option
 
 .. math:: \phi_j(\lambda) = \min_{w \ge \text{need}_j} [C_j(w) + \lambda w],
 
-and by weak duality :math:`\sum_m \min_j [\phi_j - \nu u_j] - \lambda W + \nu U` bounds the total cost of all choices
-within W hertz and of utility U from below, at any two prices (`docs/exact_priced.md`).
+and by weak duality :math:`\sum_m \min_j [\phi_j - \nu u_j] - \lambda W + \nu U` bounds from below what any
+choice within W hertz and of utility U costs, whatever the two prices (`docs/exact_priced.md`).
 
 One text, compiled where numba is there and plain Python where not (`jit`). All loops live in this file, since
 numba's cache does not see changes in another one; they fill no array of their caller.
 
-**Rounding.** A reply that is off by a relative :math:`\delta` costs :math:`\delta^2` more, which is nothing for the roots
-here. What is left is the rounding of terms and sums: `UNITS` and the number of options, in units of EPSILON,
-of the magnitudes in them.
+**Rounding.** A reply that is off by a relative :math:`\delta` costs :math:`\delta^2` more, which is nothing for the
+roots here. What is left is the rounding of terms and sums: `UNITS` and the number of options, in units of
+EPSILON, of the magnitudes in them.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ PRICED: Final = np.dtype(
     ],
     align=True,
 )
-"""One option: what it costs whatever its bandwidth; its utility; least and largest bandwidth, Hz, both 0 where it
-needs none, inf and 0 where it cannot be sent. Energy (power_hz 0): joules w expm1(rate / w), with the rate in
-nat/s. Time: seconds / (w log1p(power_hz / w)), or area / w below the last bandwidth."""
+"""One option: what it costs whatever its bandwidth; its utility; least and largest bandwidth, Hz, 0 and 0 if
+it needs none, inf and 0 if it cannot be sent. Energy (power_hz 0): joules w expm1(rate / w), with the rate
+in nat/s. Time: seconds / (w log1p(power_hz / w)), or area / w below the last bandwidth."""
 
 BooleanArray = NDArray[np.bool_]
 
@@ -65,23 +65,153 @@ LARGEST: Final = 1e300
 """Prices end here."""
 
 
-# 1. Replies of one option
+# 1. Options
 
 
 @compiled
-def log_energy_ratio(y: float) -> tuple[float, float]:
-    """ln((y - 1) e^y + 1) and its derivative in ln y."""
+def slots(
+    rows: NDArray[Any], row: IntArray, nats: FloatArray, round_s: float
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Slots of (J,) options in a round, s, their payloads and the energies over noise in them.
+
+    Where there is nothing to upload the payload is 1 and the energy 2, so that areas can be computed; where
+    it cannot be uploaded, the slot is -1.
+
+    Args:
+        rows: (R,) of `physics.options.ROW`.
+        row: (J,) of the options, -1 for skipping.
+        nats: (J,) payloads.
+        round_s: tau, s.
+    """
+    count = row.shape[0]
+    slot_s, sent, energy = np.zeros(count), np.ones(count), np.full(count, 2.0)
+    for j in range(count):
+        if row[j] >= 0:
+            client = rows[row[j]]
+            slot_s[j] = min(round_s - client["overhead_s"], client["deadline_s"])
+            if nats[j] > 0.0:
+                if slot_s[j] > 0.0 and client["energy_j"] > 0.0:
+                    sent[j] = nats[j]
+                    joules = min(client["max_power_w"] * slot_s[j], client["energy_j"])
+                    energy[j] = joules * client["gain_over_noise"]
+                else:
+                    slot_s[j] = -1.0
+            elif slot_s[j] < 0.0:
+                slot_s[j] = -1.0
+    return slot_s, sent, energy
+
+
+@compiled
+def energy_options(
+    rows: NDArray[Any],
+    row: IntArray,
+    nats: FloatArray,
+    utility: FloatArray,
+    slot_s: FloatArray,
+    area: FloatArray,
+    bandwidth_hz: float,
+    per_joule: float,
+    per_utility: float,
+) -> NDArray[Any]:
+    """(J,) of `PRICED`: per_joule x energy - per_utility x utility within a slot.
+
+    Args:
+        rows: (R,), as in `slots`.
+        row: (J,), likewise.
+        nats: (J,), likewise.
+        utility: (J,).
+        slot_s: (J,) of `slots`, s.
+        area: (J,) least time-bandwidth products, Hz s.
+        bandwidth_hz: W.
+        per_joule: > 0.
+        per_utility: >= 0.
+    """
+    options = np.zeros(row.shape[0], PRICED)
+    for j in range(row.shape[0]):
+        options[j]["utility"] = utility[j]
+        options[j]["fixed"] = -per_utility * utility[j]
+        if row[j] < 0:
+            continue
+        client = rows[row[j]]
+        options[j]["fixed"] += per_joule * client["before_j"]
+        if nats[j] == 0.0 and slot_s[j] >= 0.0:
+            continue
+        need = math.inf
+        if slot_s[j] > 0.0:
+            need = max(area[j], nats[j] / client["nats_per_hz_s"]) / slot_s[j]
+        options[j]["low_hz"] = need
+        if need <= bandwidth_hz:
+            options[j]["high_hz"] = bandwidth_hz
+            options[j]["rate"] = nats[j] / slot_s[j]
+            options[j]["joules"] = per_joule * (slot_s[j] / client["gain_over_noise"])
+    return options
+
+
+@compiled
+def time_options(
+    rows: NDArray[Any],
+    row: IntArray,
+    nats: FloatArray,
+    weight: FloatArray,
+    slot_s: FloatArray,
+    area: FloatArray,
+    last_area: FloatArray,
+    bandwidth_hz: float,
+) -> NDArray[Any]:
+    """(J,) of `PRICED`: weight x (overhead + upload time).
+
+    Args:
+        rows: (R,), as in `slots`.
+        row: (J,), likewise.
+        nats: (J,), likewise.
+        weight: (J,) of the option's client.
+        slot_s: (J,) deadlines, s, of `slots`.
+        area: (J,) least time-bandwidth products within them, Hz s.
+        last_area: (J,) with all of the energy, however long it takes.
+        bandwidth_hz: W.
+    """
+    options = np.zeros(row.shape[0], PRICED)
+    for j in range(row.shape[0]):
+        client = rows[row[j]]
+        options[j]["fixed"] = weight[j] * client["overhead_s"]
+        if nats[j] == 0.0 and slot_s[j] >= 0.0:
+            continue
+        efficiency = client["nats_per_hz_s"]
+        need = math.inf
+        if slot_s[j] > 0.0:
+            need = max(area[j], nats[j] / efficiency) / slot_s[j]
+        options[j]["low_hz"] = need
+        if need <= bandwidth_hz:
+            power_hz = client["max_power_w"] * client["gain_over_noise"]
+            options[j]["high_hz"] = bandwidth_hz
+            options[j]["seconds"] = weight[j] * nats[j]
+            options[j]["power_hz"] = power_hz
+            # From E/P on energy limits the upload, or the efficiency does from another slot on.
+            change_s, least = client["energy_j"] / client["max_power_w"], last_area[j]
+            if efficiency < math.inf:
+                capped_s = nats[j] / efficiency * (math.expm1(efficiency) / power_hz)
+                if capped_s <= change_s:
+                    change_s, least = capped_s, nats[j] / efficiency
+            options[j]["area"] = weight[j] * least
+            options[j]["area_below_hz"] = least / change_s if change_s < math.inf else 0.0
+    return options
+
+
+# 2. Replies of one option
+
+
+@compiled
+def energy_ratio(y: float) -> tuple[float, float]:
+    """(y - 1) e^y + 1 to a few units, and its elasticity; y at most 700."""
     if y < SMALL:
         series = 0.0
         for k in range(11, 2, -1):  # sum of y^(k - 2) (k - 1) / k!
             series = (series + (k - 1.0)) * y / k
         series = 0.5 * (1.0 + series)
-        return 2.0 * math.log(y) + math.log(series), math.exp(y) / series
-    if y > 300.0:
-        return y + math.log(y - 1.0), y * y / (y - 1.0)
+        return y * y * series, math.exp(y) / series
     less = math.expm1(y)
     value = y * less - (less - y)
-    return math.log(value), y * y * (less + 1.0) / value
+    return value, y * y * (less + 1.0) / value
 
 
 @compiled
@@ -89,9 +219,9 @@ def energy_root(ratio: float) -> float:
     """The root y >= 0 of (y - 1) e^y + 1 = ratio, that is 1 + W_0((ratio - 1) / e), to a few units.
 
     Newton's method on the log-log scale, where the left side is nearly a power for small y and convex; no
-    digits are lost at the branch point, ratio = 0.
+    digits are lost at the branch point, ratio = 0. Ends at `LARGEST`.
     """
-    if not ratio > 0.0:
+    if not ratio > 1.0 / LARGEST:
         return 0.0
     ratio = min(ratio, LARGEST)
     if ratio < 1.0:
@@ -100,10 +230,9 @@ def energy_root(ratio: float) -> float:
     else:
         level = math.log1p(ratio / math.e)
         y = 0.632 + level * (1.0 - math.log1p(level) / (2.0 + level))
-    target = math.log(ratio)
     for _ in range(20):
-        logarithm, elasticity = log_energy_ratio(y)
-        step = (target - logarithm) / elasticity
+        value, elasticity = energy_ratio(min(y, 700.0))
+        step = math.log(ratio / value) / elasticity
         y *= math.exp(min(max(step, -2.0), 2.0))
         if abs(step) <= NEWTON:
             break
@@ -111,27 +240,33 @@ def energy_root(ratio: float) -> float:
 
 
 @compiled
+def time_ratio(x: float) -> tuple[float, float]:
+    """x^2 (ln(1 + x) - x / (1 + x)) / ln(1 + x)^2 to a few units, and its elasticity."""
+    level = math.log1p(x)
+    if x < SMALL:
+        less = 0.0
+        for k in range(20, 1, -1):  # sum of (-x)^(k - 2) (k - 1) / k
+            less = (k - 1.0) / k - x * less
+        less *= x * x
+    else:
+        less = level - x / (1.0 + x)
+    share = x / (1.0 + x)
+    return x / level * (x / level) * less, 2.0 + share * share / less - 2.0 * share / level
+
+
+@compiled
 def time_root(ratio: float) -> float:
-    """The root x >= 0 of x^2 (ln(1 + x) - x / (1 + x)) / ln(1 + x)^2 = ratio: the SNR of least time plus rent.
+    """The root x >= 0 of x^2 (ln(1 + x) - x / (1 + x)) / ln(1 + x)^2 = ratio, an SNR.
 
     Newton's method on the log-log scale, where the left side is nearly a square.
     """
-    if not ratio > 0.0:
+    if not ratio > 1.0 / LARGEST:
         return 0.0
-    target = math.log(ratio)
+    ratio = min(ratio, LARGEST)
     x = math.sqrt(ratio * (2.0 + 0.5 * math.log1p(ratio)))
     for _ in range(30):
-        level = math.log1p(x)
-        if x < SMALL:
-            series = 0.0
-            for k in range(20, 1, -1):  # sum of (-x)^(k - 2) (k - 1) / k
-                series = (k - 1.0) / k - x * series
-            series *= x * x
-        else:
-            series = level - x / (1.0 + x)
-        logarithm = 2.0 * math.log(x) + math.log(series) - 2.0 * math.log(level)
-        elasticity = 2.0 + (x / (1.0 + x)) ** 2 / series - 2.0 * x / ((1.0 + x) * level)
-        step = (target - logarithm) / elasticity
+        value, elasticity = time_ratio(x)
+        step = math.log(ratio / value) / elasticity
         x *= math.exp(min(max(step, -2.0), 2.0))
         if abs(step) <= NEWTON:
             break
@@ -177,20 +312,16 @@ def marginal_cost(option: Any, bandwidth_hz: float) -> float:
     """-C'(w): the price to which w is the reply, where it is no end."""
     if option["power_hz"] == 0.0:
         y = option["rate"] / bandwidth_hz
-        if y > 690.0:
-            return LARGEST
-        return float(option["joules"] * math.exp(log_energy_ratio(y)[0])) if y > 0.0 else 0.0
+        return float(option["joules"] * energy_ratio(y)[0]) if y < 690.0 else LARGEST
     if bandwidth_hz < option["area_below_hz"]:
         return float(option["area"] / bandwidth_hz / bandwidth_hz)
     x = option["power_hz"] / bandwidth_hz
-    level = math.log1p(x)
-    series = level - x / (1.0 + x) if x > 1e-4 else 0.5 * x * x
-    return float(option["seconds"] * (series / level / level / bandwidth_hz / bandwidth_hz))
+    return float(option["seconds"] / option["power_hz"] / option["power_hz"] * time_ratio(x)[0])
 
 
 @compiled
 def replies(options: NDArray[Any], allowed: BooleanArray, price: float) -> tuple[FloatArray, FloatArray]:
-    """(J,) bandwidths in reply to a price, Hz, and C(w) + price w, what is fixed included; inf where not allowed."""
+    """(J,) bandwidths in reply to a price, Hz, and C(w) + price w with what is fixed; inf if not allowed."""
     bandwidth_hz, charged = np.zeros(options.shape[0]), np.full(options.shape[0], math.inf)
     for j in range(options.shape[0]):
         if allowed[j]:
@@ -201,15 +332,15 @@ def replies(options: NDArray[Any], allowed: BooleanArray, price: float) -> tuple
     return bandwidth_hz, charged
 
 
-# 2. The dual function of all choices
+# 3. The dual function of all choices
 
 
 class UtilityPrice(NamedTuple):
     """The price of utility at which choices of least charge have the utility asked.
 
     Attributes:
-        value: sum of the least (charge - price x utility), plus price x the utility asked: a lower bound on the
-            charge of any choice that has so much; inf where none has.
+        value: sum of the least (charge - price x utility), plus price x the utility asked: a lower bound on
+            the charge of any choice that has so much; inf where none has.
         magnitude: what was added up in it.
         price: nu.
         below: (M,) the choice just below the utility asked, option indices.
@@ -229,7 +360,7 @@ class UtilityPrice(NamedTuple):
 def least_charges(
     utility: FloatArray, charged: FloatArray, first: IntArray, price: float
 ) -> tuple[float, float, IntArray]:
-    """Sum of the least charged - price x utility, the utility of that choice, and the choice; of ties the most."""
+    """Sum of the least charge - price x utility, that choice's utility, and the choice; of ties the most."""
     clients = first.shape[0] - 1
     choice = np.zeros(clients, np.int64)
     value = total = 0.0
@@ -266,17 +397,17 @@ def utility_price(
     value, total, below = least_charges(utility, charged, first, 0.0)
     above, price, share = below, 0.0, 0.0
     if value < math.inf and total < asked:
-        most = 0.0
+        most = charge = 0.0
         for m in range(first.shape[0] - 1):
-            largest = -math.inf
+            at = below[m]
             for j in range(first[m], first[m + 1]):
-                if charged[j] < math.inf:
-                    largest = max(largest, utility[j])
-            most += largest
+                if charged[j] < math.inf and utility[j] > utility[at]:
+                    at = j
+            most, charge = most + utility[at], charge + charged[at]
         if most < asked:
             return UtilityPrice(math.inf, 0.0, 0.0, below, above, 0.0)
         low, low_value, low_slope = 0.0, value, asked - total
-        high = guess if guess > 0.0 else 1e-3 * (abs(value) + 1e-300) / asked
+        high = guess if guess > 0.0 else max((charge - value) / (most - total), 1.0 / LARGEST)
         high_value, high_slope = value, 0.0
         while high < LARGEST:
             least, total, above = least_charges(utility, charged, first, high)
@@ -329,10 +460,10 @@ class PricedBound(NamedTuple):
         bound: lowered by its rounding; inf where no choice has the utility asked.
         price: lambda of bandwidth, cost per hertz.
         utility_price: nu, cost per utility.
-        loss: (J,) by how much the bound rises where an option is chosen; inf where not allowed.
+        loss: (J,) by how much the bound rises at least where an option is chosen; inf where not allowed.
         hz: (J,) the bandwidths in reply to the price.
-        choices: (4, M) choices around the budget and the utility asked: at the cheap price (below, above), at the
-            dear one.
+        choices: (4, M) choices around the budget and the utility asked: at the cheap price (below, above), at
+            the dear one.
         cheap_price: at which more than the band is asked for, 0 where none was found.
         dear_price: at which the mixture keeps within the band.
         evaluations: of the dual function.
@@ -359,6 +490,7 @@ def priced_bound(
     guess: float,
     enough: float,
     tolerance: float,
+    scale: float,
     most_steps: int = MOST_STEPS,
 ) -> PricedBound:
     """The prices of bandwidth and utility that bound best what choices cost.
@@ -375,7 +507,8 @@ def priced_bound(
         asked: U, 0 for none.
         guess: of the price; 0 for none.
         enough: a bound up to here is all that is wanted.
-        tolerance: of the bound.
+        tolerance: relative, of the bound.
+        scale: what the tolerance is relative to at least.
         most_steps: evaluations of the dual function at most.
     """
     clients, count = first.shape[0] - 1, options.shape[0]
@@ -395,7 +528,7 @@ def priced_bound(
     some_cheap = some_dear = False
     best_value, best_price, best_nu, best_bound = -math.inf, 0.0, 0.0, -math.inf
     best_charged, best_hz = np.full(count, math.inf), np.zeros(count)
-    steps, pace, nu = 0, 4.0, 0.0
+    steps, pace, nu = 0, 2.2, 0.0
     while steps < most_steps:
         steps += 1
         hz, charged = replies(options, allowed, price)
@@ -422,10 +555,18 @@ def priced_bound(
         if best_bound >= enough:
             break
         if not (some_cheap and some_dear):
-            if price == 0.0 or price >= LARGEST or (some_dear and price * -dear_slope <= tolerance):
+            if (
+                price == 0.0
+                or price >= LARGEST
+                or (some_dear and price * -dear_slope <= tolerance * max(abs(best_value), scale))
+            ):
                 break
-            price = min(price * pace, LARGEST) if some_cheap else price / pace
-            pace = min(pace * pace, 1e60)
+            # Totals fall like a power of the price between -1/2 and 0; further each time.
+            farther = 1e60
+            if total > 0.0 and pace < 60.0:
+                farther = max(total / bandwidth_hz, bandwidth_hz / total) ** pace + 4.0 * EPSILON
+            pace *= 2.0
+            price = min(price * min(farther, 1e60), LARGEST) if some_cheap else price / min(farther, 1e60)
             if price < 1.0 / LARGEST:
                 price = 0.0
             continue
@@ -433,7 +574,10 @@ def priced_bound(
             cheap_slope - dear_slope
         )
         height = cheap_value + cheap_slope * (meet - cheap)
-        if height - best_value <= tolerance or dear - cheap <= 4.0 * EPSILON * dear:
+        if (
+            height - best_value <= tolerance * max(abs(best_value), scale)
+            or dear - cheap <= 4.0 * EPSILON * dear
+        ):
             break
         following = meet
         if steps % 3 != 0 and cheap > 0.0 and dear_hz > 0.0:
@@ -455,20 +599,22 @@ def priced_bound(
                     loss[j] = best_charged[j] - best_nu * utility[j]
                     least = min(least, loss[j])
             for j in range(first[m], first[m + 1]):
-                loss[j] -= least
+                if best_charged[j] < math.inf:
+                    rounding = unit * (abs(best_charged[j]) + best_nu * utility[j])
+                    loss[j] = max(loss[j] - least - rounding, 0.0)
     if not some_dear:
         dear = cheap
     return PricedBound(best_bound, best_price, best_nu, loss, best_hz, choices, cheap, dear, steps)
 
 
-# 3. Shares of the band for a fixed choice
+# 4. Shares of the band for a fixed choice
 
 
 @compiled
 def band_shares(
     options: NDArray[Any], bandwidth_hz: float, cheap_price: float, dear_price: float
 ) -> tuple[FloatArray, float]:
-    """(M,) bandwidths between the replies to two prices that use up W, Hz, and what they cost; inf if too many.
+    """(M,) bandwidths between the replies to two prices that use up W, Hz, and what they cost; inf if none.
 
     The mixture costs at most what the two tangents of the dual function there leave (`priced_bound`).
     """
@@ -494,3 +640,29 @@ def band_shares(
         raised = total + term
         total, carry = raised, (raised - total) - term if raised < math.inf else 0.0
     return dear, total
+
+
+@compiled
+def least_power(
+    rows: NDArray[Any], row: IntArray, nats: FloatArray, options: NDArray[Any], bandwidth_hz: FloatArray
+) -> FloatArray:
+    """(M,) powers in W that end each upload of a choice just in time on its bandwidth.
+
+    Args:
+        rows: (R,), as in `slots`.
+        row: (M,), likewise, of the choice.
+        nats: (M,), likewise.
+        options: (M,) of `PRICED`.
+        bandwidth_hz: (M,).
+    """
+    power_w = np.zeros(row.shape[0])
+    for m in range(row.shape[0]):
+        option, w = options[m], bandwidth_hz[m]
+        if option["high_hz"] > 0.0:
+            client = rows[row[m]]
+            limit_w, rate = client["max_power_w"], option["rate"]
+            if option["power_hz"] > 0.0:
+                upload_s = cost_of(option, w) * (nats[m] / option["seconds"])
+                limit_w, rate = min(limit_w, client["energy_j"] / upload_s), nats[m] / upload_s
+            power_w[m] = min(limit_w, w / client["gain_over_noise"] * math.expm1(rate / w))
+    return power_w
