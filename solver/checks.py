@@ -96,7 +96,7 @@ def choice(
 def real_array(
     who: str, value: ArrayLike, *, name: str = "", error: type[StsfloraError] = ProblemError
 ) -> NDArray[Any]:
-    """An array of integers or floats of any shape; not copied where it is one already.
+    """An array of integers or floats of any shape; not copied where it is one already of 32 bits or more.
 
     Args:
         who: the field or function that asks.
@@ -104,31 +104,48 @@ def real_array(
         name: the argument's name, where `who` does not say it.
         error: class of the error.
     """
-    prefix = f"{name} = " if name else ""
-    if type(value) is np.ndarray:
-        array = value
-    else:
-        try:
-            array = np.asarray(_plain_array(value))
-        except ValueError as ragged:
-            raise error(who, f"{prefix}a ragged sequence", "a regular array of numbers", "Pad it") from ragged
-        except Exception as failure:  # whatever a stranger's object raises
-            got = f"{prefix}a {type(value).__name__:.40} that is unreadable"
-            raise error(who, got, "real numbers (integers or floats)", "Convert it first") from failure
+    array = value if type(value) is np.ndarray else any_array(who, value, name=name, error=error)
     if array.dtype.kind in "iuf" and array.dtype.itemsize <= 8:
-        return array
+        return array if array.dtype != np.float16 else array.astype(np.float64)
+    got = f"{name} = " if name else ""
+    raise error(who, f"{got}type {array.dtype}", "real numbers (integers or floats)", "Convert it first")
+
+
+def any_array(
+    who: str, value: Any, *, name: str = "", error: type[StsfloraError] = ProblemError
+) -> NDArray[Any]:
+    """What numpy reads of a value, if that is what was meant: of any type, but with nothing masked.
+
+    Args: as for `real_array`.
+    """
+    prefix, allowed = f"{name} = " if name else "", "real numbers (integers or floats)"
+    try:
+        if not _is_masked(value):
+            return np.asarray(_without_graph(value))
+    except ValueError as ragged:
+        raise error(who, f"{prefix}a ragged sequence", "a regular array of numbers", "Pad it") from ragged
+    except Exception as failure:  # whatever a stranger's object raises
+        got = f"{prefix}a {type(value).__name__:.40} that is unreadable"
+        raise error(who, got, allowed, "Convert it first") from failure
+    raise error(who, f"{prefix}masked entries", "numbers throughout", "Fill them first")
+
+
+def _is_masked(value: Any) -> bool:
+    """Whether there are masked entries: numpy reads what is under the mask, or NaN with a warning."""
     if isinstance(value, np.ma.MaskedArray):
-        raise error(who, f"{prefix}masked entries", "numbers throughout", "Fill them first")
-    raise error(who, f"{prefix}type {array.dtype}", "real numbers (integers or floats)", "Convert it first")
+        return bool(np.ma.is_masked(value))
+    if isinstance(value, list | tuple):
+        kinds = set(map(type, value))
+        if any(issubclass(kind, np.ma.MaskedArray | list | tuple) for kind in kinds):
+            return any(map(_is_masked, value))
+    return False
 
 
-def _plain_array(value: Any) -> Any:
-    """What numpy reads as it is meant: tensors without their graph, masked arrays if nothing is masked."""
-    if hasattr(value, "detach"):  # a torch tensor; numpy knows no bfloat16
+def _without_graph(value: Any) -> Any:
+    """A torch tensor as an array, wherever it lies; others as they are."""
+    if hasattr(value, "detach"):
         value = value.detach().cpu()
-        return (value.double() if value.is_floating_point() else value).numpy()
-    if isinstance(value, np.ma.MaskedArray):
-        return np.array(None) if np.ma.is_masked(value) else value.data
+        return (value.double() if value.is_floating_point() else value).numpy()  # numpy knows no bfloat16
     return value
 
 

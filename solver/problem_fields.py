@@ -8,7 +8,17 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .checks import Number, largest_of, least_of, read_only, real_array, require_entries, whole, within
+from .checks import (
+    Number,
+    any_array,
+    largest_of,
+    least_of,
+    read_only,
+    real_array,
+    require_entries,
+    whole,
+    within,
+)
 from .errors import ProblemError
 
 Floats = NDArray[np.float64]
@@ -199,10 +209,7 @@ def flags(value: Any, clients: int) -> NDArray[np.bool_]:
     """(M,) whether each client may send nothing."""
     if value is False:
         return constant(False, clients)
-    try:
-        array = np.asarray(value)
-    except Exception as failure:  # whatever a stranger's object raises
-        raise ProblemError("Problem.may_skip", "no array", "True or False", "Convert it first") from failure
+    array = any_array("Problem.may_skip", value)
     good = array.dtype == np.bool_ or (array.dtype.kind in "iu" and bool(((array == 0) | (array == 1)).all()))
     if not good or array.shape not in {(clients,), (), (1,)}:
         raise ProblemError(

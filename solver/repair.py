@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from .allocation import SKIPPED, Allocation
-from .errors import AllocationError, InfeasibleError
+from .errors import AllocationError, InfeasibleError, ProblemError
 from .objective import Energy
 from .physics import loops
 from .physics.instance import instance_of
@@ -32,6 +32,7 @@ def repair(problem: Problem, allocation: Allocation) -> Allocation:
         allocation: whose rows and tokens are kept; its bandwidths and powers count for nothing.
 
     Raises:
+        ProblemError, AllocationError: these are none.
         AllocationError: the number of clients differs, a row is another client's, tokens lie outside
             `min_tokens`..`max_tokens`, or a client is skipped that must send.
         InfeasibleError: no bandwidths and powers carry these tokens, or they are worth less than is required.
@@ -48,6 +49,12 @@ def repair(problem: Problem, allocation: Allocation) -> Allocation:
         >>> evaluate(problem, sent).feasible, evaluate(problem, repair(problem, sent)).feasible
         (False, True)
     """
+    if not isinstance(problem, Problem):
+        raise ProblemError("repair", f"{type(problem).__name__:.40} as problem", "a Problem", "Build one")
+    if not isinstance(allocation, Allocation):
+        raise AllocationError(
+            "repair", f"{type(allocation).__name__:.40} as allocation", "an Allocation", "Build one"
+        )
     row, tokens = allocation.rows_of(problem), allocation.tokens
     _check_choice(problem, row, tokens)
     is_plain = problem.is_plain and allocation.row is None
