@@ -7,12 +7,14 @@ import math
 import numpy as np
 
 from .allocation import SKIPPED, Allocation
+from .bounds.block_knapsack import fastest_round
 from .errors import AllocationError, InfeasibleError, ProblemError
 from .objective import Energy
 from .physics import loops
 from .physics.instance import instance_of
 from .physics.option_loops import allocate_choice, least_round_of_choice
 from .physics.options import Options, rows_of
+from .primal.block_search import allocate_blocks, level_of
 from .problem import STE, FloatArray, IntArray, Problem
 from .tolerances import EPSILON, FEASIBILITY, PERMITTED_SHARE
 
@@ -107,6 +109,13 @@ def _any(
         return None
     choice = np.arange(problem.clients)
     longest_s = permitted.objective.longest_round_s
+    if problem.block_hz is not None:
+        level = level_of(options, problem, share)
+        round_s, blocks = fastest_round(level, choice, math.inf)
+        if not round_s <= longest_s or round_s == math.inf:
+            return None
+        allocation = allocate_blocks(problem, options, level, choice, blocks, round_s)
+        return allocation.bandwidth_hz, allocation.power_w
     round_s = least_round_of_choice(options, choice, math.inf)
     if not round_s <= longest_s or round_s == math.inf:
         return None

@@ -468,10 +468,10 @@ def deliver(
         value = value_of(objective, retained, round_s)
         if share == PERMITTED_SHARE or (fits and not objective.better(enough, value)):
             break
-    return _allocation(problem, options, level, search.choice, blocks, round_s), share, value
+    return allocate_blocks(problem, options, level, search.choice, blocks, round_s), share, value
 
 
-def _allocation(
+def allocate_blocks(
     problem: Problem,
     options: Options,
     level: BlockOptions,

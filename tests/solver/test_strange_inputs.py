@@ -1,4 +1,4 @@
-"""What others hold in place of numpy arrays: read as it is meant or refused in our words, without a warning."""
+"""What others hold in place of numpy arrays is read as meant or refused in our words, without a warning."""
 
 from __future__ import annotations
 
