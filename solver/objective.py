@@ -268,7 +268,10 @@ class TotalTime(Objective):
         given = real_array("TotalTime.weight", self.weight)
         if given.ndim > 1 or given.size == 0 or not ((given > 0) & np.isfinite(given)).all():
             raise ProblemError(
-                "TotalTime.weight", f"{self.weight!r:.60}", "numbers > 0, one or one per client", "Correct it"
+                "TotalTime.weight",
+                " ".join(f"{self.weight!r:.60}".split()),
+                "numbers > 0, one or one per client",
+                "Correct it",
             )
         weight = float(given) if given.ndim == 0 else tuple(map(float, given))
         object.__setattr__(self, "weight", weight)

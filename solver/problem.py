@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import cached_property
 from inspect import signature
 from os import PathLike
@@ -383,15 +383,20 @@ class Problem:
         kinds = {wanted[name][0] for name in named}
         if len(kinds) > 1:
             raise ProblemError("Problem.objective", ", ".join(named), "one objective", "Correct the file")
-        if kinds:
-            values["objective"] = kinds.pop()(**settings)
+        for kind in kinds:
+            lacking = [f.name for f in fields(kind) if f.default is MISSING and f.name not in settings]
+            if lacking:
+                raise ProblemError(
+                    *("Problem.objective", f"{', '.join(named)} without {lacking[0]}"),
+                    *(f"objective.{kind.name}.{lacking[0]} too", "Correct the file"),
+                )
+            values["objective"] = kind(**settings)
         return Problem(**values)
 
 
 def _one_or_many(value: Any) -> Any:
     """A number of a file, or (M,) of them."""
-    array = np.asarray(value)
-    return array.item() if array.ndim == 0 else array
+    return value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
 
 
 def _check_objective(problem: Problem) -> None:

@@ -41,7 +41,7 @@ def write_fields(fields: Mapping[str, Any], path: str | PathLike[str]) -> None:
         np.savez(buffer, allow_pickle=False, **fields)
         write_atomically(path, buffer.getvalue())
         return
-    lines = [f"  {json.dumps(name)}: {_json_text(value)}" for name, value in fields.items()]
+    lines = [f"  {json.dumps(name)}: {_json_text(name, value)}" for name, value in fields.items()]
     data = ("{\n" + ",\n".join(lines) + "\n}\n").encode()
     if len(data) > MAX_JSON_BYTES:
         raise FileFormatError(
@@ -96,13 +96,14 @@ def _ending(path: str | PathLike[str]) -> str:
     return ending
 
 
-def _json_text(value: Any) -> str:
-    if not isinstance(value, np.ndarray):
-        return json.dumps(value)
+def _json_text(name: str, value: Any) -> str:
+    if not isinstance(value, np.ndarray) or value.ndim == 0:
+        return json.dumps(value.item() if isinstance(value, np.ndarray) else value)
     if value.ndim == 2:
         return "[\n" + ",\n".join(f"    {json.dumps(row)}" for row in value.tolist()) + "\n  ]"
     numbers = ["inf" if math.isinf(number) else number for number in value.tolist()]
-    return json.dumps(numbers[0] if len(set(numbers)) == 1 else numbers)
+    one_for_all = len(set(numbers)) == 1 and name != "client" and not name.startswith("objective.")
+    return json.dumps(numbers[0] if one_for_all else numbers)
 
 
 def _number_from_json(value: Any) -> Any:
