@@ -41,7 +41,9 @@ def finetune(
 ) -> None:
     """Fine-tune a ViT by split federated LoRA over a simulated cell; solvers decide who sends what.
 
-    Lists separated by commas are run in all combinations. Without arguments: six schemes on digits, offline.
+    Lists separated by commas are run in all combinations, those of --bits apart: depths of which the solver
+    gives each client of st-sflora one. The cut is the same for all clients of a run. Without arguments: six
+    schemes on digits, offline.
     """
     require_packages("stsflora finetune")
     from dataclasses import asdict

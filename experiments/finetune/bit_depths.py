@@ -1,7 +1,11 @@
 """Bits per element of sent tokens as a setting: one depth for all, or several of which each client gets one.
 
 As text, "8" or "8:worth=0.95,16,32". `worth` is what a token in that depth is worth beside one in full
-precision, 1 where it is not given. Nothing here loads numpy before a setting is wrong.
+precision, 1 where it is not given: fewer bits of the same worth always win, so that lower depths need one
+below 1 to be a choice. Nothing here loads numpy before a setting is wrong.
+
+The bits are the only alternative in the training loop. A cut per client is none: the server's half would
+differ per client.
 """
 
 from __future__ import annotations

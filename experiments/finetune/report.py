@@ -38,11 +38,16 @@ def labels(configs: Sequence[Config]) -> list[str]:
 
 
 def results_table(title: str, runs: Runs, target: float) -> TextTable:
-    """One line per run: final accuracies, the curve, and the costs of the uplink."""
+    """One line per run: final accuracies, the curve, costs of the uplink; bits if any client had a choice."""
     ends = ("scheme", "top-1", "K at test", "curve", "mean K", "STE", "MB up", "air time", "energy")
     goals = tuple(f"{cost} to {100 * target:.3g} %" for cost in ("rounds", "air", "energy"))
     cells = tuple(_line(label, logs, target) for label, logs in runs.items())
-    return TextTable(title=title, columns=(*ends, *goals), lines=cells)
+    chosen = [figures(logs, target).mean_bits for logs in runs.values()]
+    if all(bits is None for bits in chosen):
+        return TextTable(title=title, columns=(*ends, *goals), lines=cells)
+    bits = ["–" if bits is None else f"{bits:.1f}" for bits in chosen]
+    cells = tuple((*line, depth) for line, depth in zip(cells, bits, strict=True))
+    return TextTable(title=title, columns=(*ends, *goals, "mean bits"), lines=cells)
 
 
 def markdown(

@@ -41,6 +41,7 @@ class Figures:
         top1: share of the test images with all tokens, last evaluation.
         top1_selected: the same with the last round's mean K.
         mean_tokens: K over all rounds and clients.
+        mean_bits: per element over all rounds and clients, where they had a choice.
         ste: mean over the rounds, 1/s.
         uplink_mb: MiB sent up.
         air_s: simulated uplink time.
@@ -54,6 +55,7 @@ class Figures:
     top1: float | None = None
     top1_selected: float | None = None
     mean_tokens: float | None = None
+    mean_bits: float | None = None
     ste: float | None = None
     uplink_mb: float | None = None
     air_s: float | None = None
@@ -126,11 +128,13 @@ def figures(logs: Sequence[RoundLog], target: float) -> Figures:
     goal = next((point for point in evaluated if point.top1 >= target), None)
     selected = [log.accuracy_selected for log in logs if log.accuracy_selected is not None]
     tokens = [count for log in logs for count in log.tokens]
+    bits = [depth for log in logs for depth in log.bits]
     stes = [log.ste for log in logs if log.ste is not None]
     return Figures(
         top1=evaluated[-1].top1 if evaluated else None,
         top1_selected=selected[-1] if selected else None,
         mean_tokens=mean(tokens) if tokens else None,
+        mean_bits=mean(bits) if bits else None,
         ste=mean(stes) if stes else None,
         uplink_mb=sum(log.uplink_bytes for log in logs) / 2**20,
         air_s=sum(log.round_s for log in logs),

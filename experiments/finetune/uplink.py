@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -60,20 +60,26 @@ def staying(
 
 
 def round_problem(run: Run, cell_round: Round, offers: Mapping[int, Offer]) -> Problem:
-    """Build the round's `Problem`, one row per offer.
+    """Build the round's `Problem`: one row per offer and bit depth, all depths of a client in sequence.
 
-    The importance is eq. 18 on the real tokens of the real batch. Schemes that send everything get
-    K_min = N; one that sends its adapter sends one indivisible token.
+    The importance is eq. 18 on the real tokens of the real batch, times what the depth is worth. Schemes
+    that send everything get K_min = N; one that sends its adapter sends one indivisible token.
+
+    The cut is no alternative: one server half serves all clients, so that they all end at the same block.
     """
-    config, halves, ids = run.config, run.context.halves, list(offers)
-    forward = client_forward_s(run, offers)
+    config, halves, depths = run.config, run.context.halves, run.config.bit_depths
+    ids = np.repeat(list(offers), len(depths))
+    forward = np.repeat(client_forward_s(run, offers), len(depths))
     if run.scheme.sends == "adapter":
         importance = np.ones((len(ids), 1))
         bits = np.full(len(ids), float(size_bits(get_state(run.context.model))))
         least, extra = 1, 0
     else:
-        importance = np.stack([offer.importance for offer in offers.values()])
-        bits = samples_of(offers) * token_bits(halves.width, run.context.bits)
+        importance = np.stack(
+            [depth.worth * offer.importance for offer in offers.values() for depth in depths]
+        )
+        a_token = [token_bits(halves.width, depth.bits) for depth in depths]
+        bits = np.outer(samples_of(offers), a_token).ravel()
         least, extra = run.min_tokens, run.extra_tokens
     return Problem(
         gain=cell_round.gain[ids],
@@ -86,6 +92,7 @@ def round_problem(run: Run, cell_round: Round, offers: Mapping[int, Offer]) -> P
         overhead_s=forward if config.count_forward else 0.0,
         min_tokens=least,
         extra_tokens=extra,
+        client=np.repeat(np.arange(len(offers)), len(depths)),
     )
 
 
@@ -113,9 +120,12 @@ def plan_one_by_one(problem: Problem, ids: Sequence[int], **settings: Any) -> Pl
     )
 
 
-def granted_bits(run: Run, clients: Iterable[int]) -> dict[int, int]:
-    """Bits per element of the tokens that each client is to send."""
-    return dict.fromkeys(clients, run.context.bits)
+def granted_bits(run: Run, grants: Mapping[int, Grant]) -> dict[int, int]:
+    """Bits per element in which each client is to send its tokens: those of the row that it was granted."""
+    depths = run.config.bit_depths
+    if len(depths) == 1:
+        return dict.fromkeys(grants, depths[0].bits)
+    return {client: depths[grant.row % len(depths)].bits for client, grant in grants.items()}
 
 
 def token_bytes(run: Run, batches: Sequence[ClientBatch], tokens: Sequence[int], bits: Sequence[int]) -> int:

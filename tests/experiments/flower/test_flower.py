@@ -35,7 +35,9 @@ from stsflora.experiments.flower.messages import BARE, Format, GrantMessage, Mes
 from stsflora.experiments.flower.settings import read_settings, run_configuration
 from stsflora.models.vit.backbone import DIGITS_VIT_FILE, small_vit
 from stsflora.models.vit.quantisation import encode, token_bits
-from stsflora.solver import Grant, OptionError
+from stsflora.solver import Allocation, Grant, OptionError
+from stsflora.solver.method import Answer
+from stsflora.solver.registry import register, unregister
 
 APP = Path(client_app.__file__).parent
 QUICK = Config(clients=4, rounds=3, batch=8, local_steps=2, rank=2, test_images=40)
@@ -159,6 +161,24 @@ def test_the_same_run_as_in_one_process(changes, tmp_path, cache):
             assert getattr(ours, name) == (value and pytest.approx(value, rel=1e-4))
         assert ours.uplink_bytes == ours.formula_bytes
     assert there.train_tokens is None
+
+
+def test_each_client_sends_in_the_depth_that_it_was_granted(tmp_path, cache):
+    def method(problem, request):
+        """The first client's coarsest row, the second's finest, in turn, over equal shares of the band."""
+        rows = np.array([np.flatnonzero(problem.client == m)[-(m % 2)] for m in range(problem.clients)])
+        share = np.full(len(rows), problem.bandwidth_hz / len(rows))
+        return Answer(Allocation(np.full(len(rows), 12), share, problem.max_power_w[rows], row=rows))
+
+    register("test-depths", takes={"ste": ["alternatives", "overheads"]}, always_feasible=False)(method)
+    try:
+        config = replace(QUICK, bits_per_element="8:worth=0.5,32", solver="test-depths")
+        here = finetune(config, tmp_path / "here", cache=cache, device="cpu")
+        there, _ = over(MemoryGrid(config), config, tmp_path / "there", cache)
+    finally:
+        unregister("test-depths")
+    assert all(log.bits == [8, 32, 8, 32][: len(log.clients)] for log in there.logs)
+    assert figures(there, *FLOATS) == figures(here, *FLOATS)
 
 
 def test_the_server_goes_on_from_its_checkpoint(tmp_path, cache):
