@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from ..models.cell.device import Architecture, forward_s
 from ..solver import Energy, Problem, Retained, RoundTime, TotalTime, Weighted
@@ -19,8 +18,9 @@ from ..solver.physics.demand import Demand
 from ..solver.problem import FloatArray
 from .paper_cell import BATCH, BITS_PER_ELEMENT, ENERGY_J, TOKENS, Setting, cell_problem
 
-WORTH_OF_BITS: Final = {32: 1.0, 16: 0.95, 8: 0.6}
-"""What a token is worth by its bits per element, over that of single precision."""
+BIT_DEPTHS: Final = np.array([32, 16, 8])
+LOSS_PER_HALVING: Final = (0.02, 0.3)
+"""A client's tokens in 16 bits are worth less by a share in this range, in 8 by three times as much."""
 
 WORTH_OF_CUT: Final = {1: 0.7, 2: 0.85, 4: 0.95, 8: 1.0}
 """What a token is worth by the client's blocks: later attention knows better which tokens matter."""
@@ -38,8 +38,9 @@ STAGE_ELEMENTS: Final = 301_056 / 2.0 ** np.arange(4)
 
 CLOCKS_HZ: Final = np.array([0.8e9, 1.0e9, 1.25e9])
 CPU_FLOP_PER_CYCLE_AND_CORE: Final = 16.0
-POWER_AT_FULL_CLOCK_W: Final = 1.0
-"""Of a processor at the highest clock; power grows with the third power of the clock."""
+CPU_CORES: Final = (2, 8)
+CORE_POWER_W: Final = 0.2
+"""Of a core at the highest clock; power grows with the third power of the clock."""
 
 SUBCHANNEL_HZ: Final = 360e3
 """A resource block of 12 subcarriers of 30 kHz."""
@@ -90,12 +91,12 @@ def weighted(setting: Setting) -> Problem:
 
 
 def tokens_x_bits(setting: Setting) -> Problem:
-    """`round_time` with 32, 16 or 8 bits per element, tokens inside; mixed, mostly 16 bits.
+    """`round_time` with 32, 16 or 8 bits per element, tokens inside; mixed, by how much fewer bits cost.
 
-    A token in fewer bits is worth less (`WORTH_OF_BITS`); as with TSFLora (arXiv 2605.23988).
+    A token in fewer bits is worth less (`LOSS_PER_HALVING`); as with TSFLora (arXiv 2605.23988).
     """
     problem = cell_problem(setting, whole_time=True)
-    return _alternatives(problem, bits=_per_depth(list(WORTH_OF_BITS)), worth=list(WORTH_OF_BITS.values()))
+    return _alternatives(problem, bits=BIT_DEPTHS / BITS_PER_ELEMENT, worth=_worth_of_bits(setting))
 
 
 def tokens_x_bits_x_cut(setting: Setting) -> Problem:
@@ -104,30 +105,30 @@ def tokens_x_bits_x_cut(setting: Setting) -> Problem:
     A deeper cut takes longer before the upload, and its tokens are worth more (`WORTH_OF_CUT`).
     """
     problem = cell_problem(setting, whole_time=True)
-    shape, depths, cuts = Architecture(), list(WORTH_OF_BITS), list(WORTH_OF_CUT)
+    shape, cuts = Architecture(), list(WORTH_OF_CUT)
     flop = BATCH * (np.array([shape.client_flop(cut) for cut in cuts]) - shape.client_flop(2))
     more_s = np.sign(flop) * forward_s(np.abs(flop), CUT_CORES, CUT_CLOCK_HZ)
     return _alternatives(
         problem,
-        bits=np.repeat(_per_depth(depths), len(cuts)),
-        worth=np.outer(list(WORTH_OF_BITS.values()), list(WORTH_OF_CUT.values())).ravel(),
-        more_s=np.tile(more_s, len(depths)),
+        bits=np.repeat(BIT_DEPTHS / BITS_PER_ELEMENT, len(cuts)),
+        worth=np.kron(_worth_of_bits(setting), list(WORTH_OF_CUT.values())),
+        more_s=np.tile(more_s, len(BIT_DEPTHS)),
     )
 
 
 def cut_x_frequency(setting: Setting) -> Problem:
-    """Least round time over 4 cuts and 3 clock frequencies; mixed: weak channels cut late.
+    """Least round time over 4 cuts and 3 clock frequencies; mixed: processors of few cores cut early.
 
     A later cut of a hierarchical transformer sends half as much and computes longer; a faster clock takes
     more energy per cycle, by its square, from the budget that the upload needs too (Yang et al.,
     arXiv 1911.02417, with cuts). At the lowest clock the last cut leaves 0.8 J for the upload. No deadlines.
     """
     cell = cell_problem(setting, whole_time=True)
-    flop = BATCH * STAGE_FLOP[:, None]
-    computing_s = forward_s(flop, CUT_CORES, CLOCKS_HZ, CPU_FLOP_PER_CYCLE_AND_CORE)
-    before_j = POWER_AT_FULL_CLOCK_W * (CLOCKS_HZ / CLOCKS_HZ[-1]) ** 3 * computing_s
+    cores = setting.stream("processors").integers(*CPU_CORES, setting.clients, endpoint=True)
+    core_s = forward_s(BATCH * STAGE_FLOP[:, None], 1, CLOCKS_HZ, CPU_FLOP_PER_CYCLE_AND_CORE)
+    before_j = CORE_POWER_W * (CLOCKS_HZ / CLOCKS_HZ[-1]) ** 3 * core_s
     bits = BATCH * BITS_PER_ELEMENT * STAGE_ELEMENTS
-    rows = computing_s.size
+    rows = core_s.size
     return Problem(
         gain=np.repeat(cell.gain, rows),
         importance=np.zeros((setting.clients * rows, 0)),
@@ -136,7 +137,7 @@ def cut_x_frequency(setting: Setting) -> Problem:
         bandwidth_hz=cell.bandwidth_hz,
         max_power_w=np.repeat(cell.max_power_w, rows),
         max_energy_j=ENERGY_J + before_j[-1, 0],
-        overhead_s=np.tile(computing_s.ravel(), setting.clients),
+        overhead_s=(core_s.ravel() / cores[:, None]).ravel(),
         before_j=np.tile(before_j.ravel(), setting.clients),
         client=np.repeat(np.arange(setting.clients), rows),
         objective=RoundTime(),
@@ -144,20 +145,22 @@ def cut_x_frequency(setting: Setting) -> Problem:
 
 
 def skip(setting: Setting) -> Problem:
-    """`round_time` where everyone may send nothing; long overheads and bad channels are left out."""
-    return _changed(cell_problem(setting, whole_time=True), may_skip=True)
+    """`round_time` with devices up to 8 times as slow, where all may send nothing; the slow are left out."""
+    problem = cell_problem(setting, whole_time=True)
+    slowness = 8.0 ** setting.stream("slowness").uniform(0.0, 1.0, setting.clients)
+    return _changed(problem, may_skip=True, overhead_s=slowness * problem.overhead_s)
 
 
 def psd_limited(setting: Setting) -> Problem:
-    """`round_time` with power per hertz and bits per hertz limited; interior, a limit binds for many.
+    """`round_time` with power per hertz and bits per hertz limited; interior, a limit binds for most.
 
-    The density is 0.25 to 4 times full power over a fair share of the band, even on a logarithmic scale, and
-    no modulation brings more than 6 bit/s/Hz.
+    The density is 1/64 to 4 times full power over a fair share of the band, even on a logarithmic scale, and
+    no modulation brings more than 10 bit/s/Hz.
     """
     problem = cell_problem(setting, whole_time=True)
-    exponent = setting.stream("psd").uniform(-1.0, 1.0, setting.clients)
+    exponent = setting.stream("psd").uniform(-3.0, 1.0, setting.clients)
     fair_density = problem.max_power_w / (problem.bandwidth_hz / setting.clients)
-    return _changed(problem, max_psd_w_per_hz=4.0**exponent * fair_density, max_bps_per_hz=6.0)
+    return _changed(problem, max_psd_w_per_hz=4.0**exponent * fair_density, max_bps_per_hz=10.0)
 
 
 def resource_blocks(setting: Setting) -> Problem:
@@ -204,28 +207,28 @@ def _changed(problem: Problem, **changes: Any) -> Problem:
     return replace(problem, **changes)
 
 
-def _per_depth(depths: list[int]) -> FloatArray:
-    """Bits over those of single precision."""
-    return np.array(depths) / BITS_PER_ELEMENT
+def _worth_of_bits(setting: Setting) -> FloatArray:
+    """(M, 3) what a token is worth by `BIT_DEPTHS`, over that of single precision."""
+    loss = setting.stream("bits").uniform(*LOSS_PER_HALVING, setting.clients)
+    return 1.0 - np.outer(loss, [0.0, 1.0, 3.0])
 
 
 def _alternatives(
-    problem: Problem, bits: FloatArray, worth: ArrayLike, more_s: FloatArray | None = None
+    problem: Problem, bits: FloatArray, worth: FloatArray, more_s: FloatArray | None = None
 ) -> Problem:
     """Each client's row once per alternative.
 
     Args:
         problem: of one row per client.
         bits: (A,) of a token, over the row's own.
-        worth: (A,) of a token, likewise.
+        worth: (M, A) of a token, likewise.
         more_s: (A,) further overhead, s; negative where there is less. No overhead falls below 0.
     """
-    worth = np.asarray(worth)
-    alternatives = worth.shape[0]
+    alternatives = worth.shape[1]
     overhead_s = np.repeat(problem.overhead_s, alternatives)
     if more_s is not None:
         overhead_s = np.maximum(overhead_s + np.tile(more_s, problem.clients), 0.0)
-    importance = problem.importance[:, None, :] * worth[None, :, None]
+    importance = problem.importance[:, None, :] * worth[:, :, None]
     return Problem(
         gain=np.repeat(problem.gain, alternatives),
         importance=importance.reshape(-1, problem.tokens),

@@ -81,7 +81,7 @@ def test_references_sharpen_what_is_known_but_do_not_compete(rows):
 
 
 def test_a_page_of_what_is_minimised_says_so(rows):
-    less = {"objective": "energy", "bound": -math.inf}
+    less = {"objective": "energy", "bound": -math.inf, "claimed_bound": -math.inf}
     none = {"value": math.inf, "bound": -math.inf, "quality": "none", "stop": "not taken"}
     energies = [
         row("a", 5, 0, 2.0, **(less | {"bound": 1.9999})),

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,12 +15,28 @@ import pytest
 from stsflora.benchmarks.families import family
 from stsflora.benchmarks.rows import read_rows
 from stsflora.benchmarks.suites.named import suites
+from stsflora.experiments.cli import solve as solve_command
 from stsflora.experiments.cli.main import main
+from stsflora.experiments.cli.objective_options import most_utility
+from stsflora.experiments.cli.solvers import _features_text
 from stsflora.experiments.finetune.config import DEVICES, METHODS, PARTITIONS
 from stsflora.experiments.paper.settings import BACKBONES, DATASETS, SCHEMES, TARGETS
 from stsflora.models.vit.names import MEASURES, MERGES
-from stsflora.solver import Allocation, Answer, Problem, evaluate, register, solve, solvers
-from stsflora.solver.registry import unregister
+from stsflora.solver import (
+    Allocation,
+    Answer,
+    Energy,
+    Problem,
+    Retained,
+    RoundTime,
+    Stop,
+    evaluate,
+    register,
+    solve,
+    solvers,
+)
+from stsflora.solver.objective import OBJECTIVES
+from stsflora.solver.registry import EVERYTHING, FEATURES, unregister
 
 SMALL = ["--families", "paper,infeasible", "--clients", "2", "--seeds", "1", "--override", "tokens=8"]
 BENCH = ["bench", "--solvers", "equal,full", *SMALL]
@@ -108,6 +125,123 @@ def test_options_reach_the_solver(call):
     assert strict_json(out)["tokens"] == [7, 7, 7]
 
 
+@pytest.fixture
+def general_solver():
+    """Takes any problem: the minimum of every client's first row over equal shares, or nobody."""
+
+    def first_rows(problem, request):
+        """K_min for everyone over equal shares of the band."""
+        rows, share = problem.row_of_client, problem.bandwidth_hz / problem.clients
+        if problem.may_skip.all():
+            rows, share = np.full(problem.clients, -1), 0.0
+        tokens = np.where(rows < 0, 0, problem.min_tokens[rows])
+        power = np.where(rows < 0, 0.0, problem.max_power_w[rows])
+        allocation = Allocation(tokens, np.full(problem.clients, share), power, row=rows)
+        return Answer(allocation, bound=1e-9 if not problem.objective.maximises else 1e9)
+
+    register("first_rows", proves="bound", takes=dict.fromkeys(OBJECTIVES, EVERYTHING))(first_rows)
+    yield "first_rows"
+    unregister("first_rows")
+
+
+SHOWN = (
+    ("ste", ["--objective", "ste"], ("STE ", "/s, at most 1e+09/s possible")),
+    ("retained", ["--objective", "retained", "--round-s", "900"], ("Sum of utilities ", "at most 1e+09 p")),
+    ("round_time", ["--objective", "round_time"], ("Round time ", " s, at least 1e-09 s needed (gap ")),
+    (
+        "weighted",
+        ["--objective", "weighted", "--per-second", "2"],
+        ("Net utility ", "at most 1e+09 possible"),
+    ),
+    ("energy", ["--objective", "energy", "--round-s", "900"], ("Energy ", " J, at least 1e-09 J needed")),
+    ("total_time", ["--objective", "total_time", "--weight", "1,2,3"], ("Total time ", "at least 1e-09 s")),
+)
+
+
+@pytest.mark.parametrize(("name", "options", "words"), SHOWN, ids=[name for name, _, _ in SHOWN])
+def test_an_objective_is_shown_in_its_own_sense(call, general_solver, name, options, words):
+    arguments = ["solve", "--family", "tokens_x_bits", "--clients", 3, "--solver", general_solver, *options]
+    code, out, err = call(*arguments)
+    assert (code, err) == (0, "")
+    for text in (*words, "3 clients x 196 tokens, 9 rows", " row "):
+        assert text in out
+    found = strict_json(call(*arguments, "--json")[1])
+    assert (found["objective"], found["row"]) == (name, [0, 3, 6])
+    assert found["value"] != found["ste"] or name == "ste"
+
+
+def test_skipped_clients_are_named(call, general_solver):
+    arguments = ["solve", "--family", "selection", "--clients", 2, "--solver", general_solver]
+    code, out, _ = call(*arguments)
+    assert code == 0
+    assert out.count("skipped") == 2
+    assert strict_json(call(*arguments, "--json")[1])["row"] == [-1, -1]
+
+
+def test_a_share_of_the_most_utility_counts_each_clients_best_row(call, general_solver, tmp_path):
+    arguments = ["--clients", 3, "--solver", general_solver, "--retained-share", 0.5, "--json"]
+    call(
+        "solve",
+        "--family",
+        "tokens_x_bits",
+        *arguments,
+        "--objective",
+        "round_time",
+        "--save-problem",
+        "a.npz",
+    )
+    drawn = family("tokens_x_bits", 3, 0)
+    assert Problem.load("a.npz").objective == RoundTime(0.5 * drawn.importance[::3].sum())
+    call("solve", "--family", "selection", *arguments[:-3], "--round-s", 9, "--save-problem", "b.json")
+    assert Problem.load("b.json").objective == Retained(9.0)
+    assert most_utility(Problem.load("b.json")).tolist() == [1.0, 1.0, 1.0]
+
+
+def test_settings_change_the_objective_of_a_file(call, general_solver):
+    """What is not given stays as it is there; another objective starts anew."""
+    replace(family("makespan", 2, 0), objective=Energy(9.0, retained=0.0)).save("a.json")
+    arguments = ["solve", "a.json", "--solver", general_solver, "--json", "--save-problem", "b.json"]
+    call(*arguments, "--retained", 0.0)
+    assert Problem.load("b.json").objective == Energy(9.0)
+    call(*arguments, "--round-s", 8)
+    assert Problem.load("b.json").objective == Energy(8.0)
+    assert call(*arguments, "--objective", "retained")[0] == 2
+
+
+def test_caps_blocks_and_skips_are_options(call, general_solver):
+    options = ["--max-psd", 1e-7, "--max-bps-per-hz", 6, "--block-hz", 180e3, "--may-skip"]
+    arguments = ["--clients", 2, "--solver", general_solver, "--save-problem", "a.json", "--json"]
+    call("solve", "--family", "paper", *arguments, *options)
+    assert Problem.load("a.json") == family(
+        *("paper", 2, 0), max_psd_w_per_hz=1e-7, max_bps_per_hz=6.0, block_hz=180e3, may_skip=True
+    )
+
+
+def test_a_method_may_prove_that_what_is_wanted_cannot_be_had(call):
+    def hopeless(problem, request):
+        """Proves that there is nothing."""
+        return Answer(None, stop=Stop.INFEASIBLE, bound=math.inf)
+
+    register("hopeless", proves="bound", takes={"round_time": EVERYTHING})(hopeless)
+    try:
+        arguments = ["solve", "--family", "round_time", "--clients", 2, "--objective", "round_time"]
+        code, out, _ = call(*arguments, "--retained-share", "1", "--solver", "hopeless")
+    finally:
+        unregister("hopeless")
+    assert code == 1
+    assert "Infeasible: no allocation fulfils RoundTime(retained=" in out
+
+
+def test_a_solver_that_does_not_take_a_problem_says_who_does(call):
+    code, out, err = call("solve", "--family", "makespan", "--solver", "equal")
+    assert (code, out) == (2, "")
+    assert "solver 'equal': got a problem with objective round_time" in err
+
+
+def test_objectives_on_the_command_line_are_all_there_are(call):
+    assert tuple(OBJECTIVES) == solve_command.OBJECTIVES
+
+
 def test_infeasible_problems_exit_with_1_and_the_diagnosis(call):
     arguments = ["solve", "--family", "infeasible", "--clients", 3, "--solver", "equal"]
     code, out, _ = call(*arguments, "--json")
@@ -147,6 +281,20 @@ def test_an_allocation_that_breaks_limits_exits_with_1(call):
         (["solve", "--family", "paper", "--solver", "equal", "--clients", "0"], "clients"),
         (["solve", "--family", "paper", "--solver", "equal", "--clients", "many"], "--clients"),
         (["solve", "--family", "paper", "--solver", "equal", "--speed"], "--speed"),
+        (
+            ["solve", "--family", "paper", "--objective", "speed"],
+            "--objective 'speed'; allowed: ste, retained",
+        ),
+        (["solve", "--family", "paper", "--objective", "energy"], "the objective energy alone"),
+        (["solve", "--family", "paper", "--round-s", "3"], "--round-s with retained, energy"),
+        (["solve", "--family", "paper", "--objective", "round_time", "--retained", "nan"], "retained=nan"),
+        (["solve", "--family", "makespan", "--retained-share", "1.1"], "--retained-share = 1.1"),
+        (["solve", "--family", "makespan", "--retained-share", "1", "--retained", "1"], "one of them"),
+        (["solve", "--family", "total_time", "--weight", "1,x"], "--weight 1,x; allowed: numbers"),
+        (["solve", "--family", "total_time", "--weight", "1,2"], "got 2 weights; allowed: 20"),
+        (["solve", "--family", "makespan", "--may-skip"], "True with round_time and nothing required"),
+        (["solve", "--family", "paper", "--block-hz", "0"], "block_hz"),
+        (["solve", "--family", "paper", "--max-psd", "-1"], "max_psd_w_per_hz"),
         (["bench", "--suite", "dmeo"], "suite 'dmeo'; allowed: demo, starts"),
         (["bench", "--solvers", "exakt"], "solver 'exakt'"),
         (["bench", "--families", "papper"], "family 'papper'"),
@@ -214,10 +362,24 @@ def test_solvers_are_listed_for_people_and_scripts(call):
     assert code == 0
     assert [entry["name"] for entry in listed] == [info.name for info in solvers()]
     assert {"summary", "proves", "needs", "available", "how_to_install", "options"} <= set(listed[0])
+    for entry, info in zip(listed, solvers(), strict=True):
+        assert {name: frozenset(has) for name, has in entry["takes"].items()} == info.takes
     code, out, _ = call("solvers")
     assert code == 0
     for info in solvers():
         assert info.name in out
+    for name in FEATURES:
+        assert f"{name}: " in out
+
+
+def test_features_are_listed_by_what_is_shorter():
+    assert [_features_text(has, "abcd") for has in ("", "a", "ab", "abc", "abcd")] == [
+        "none",
+        "a",
+        "a, b",
+        "all but d",
+        "all",
+    ]
 
 
 # bench
