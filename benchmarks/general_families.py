@@ -111,7 +111,7 @@ def tokens_x_bits_x_cut(setting: Setting) -> Problem:
     return _alternatives(
         problem,
         bits=np.repeat(BIT_DEPTHS / BITS_PER_ELEMENT, len(cuts)),
-        worth=np.kron(_worth_of_bits(setting), list(WORTH_OF_CUT.values())),
+        worth=np.asarray(np.kron(_worth_of_bits(setting), list(WORTH_OF_CUT.values()))),
         more_s=np.tile(more_s, len(BIT_DEPTHS)),
     )
 
