@@ -36,6 +36,7 @@ from ..bounds.block_knapsack import (
 from ..gap_budget import PROOF
 from ..method import Answer, Request
 from ..objective import Objective, Retained, Ste
+from ..physics.loops import LONGEST_S
 from ..physics.options import SKIP, Options, options_of, with_limits_of
 from ..problem import IntArray, Problem
 from ..result import Stop, TracePoint
@@ -357,12 +358,12 @@ class RatioSearch:
         self.open = 0.0
 
     def target(self) -> float:
-        """A bound up to here proves the asked gap, 1/s."""
-        return max(self.search.value, 0.0) * (1.0 + PROOF * self.search.request.gap)
+        """A bound up to here proves the asked gap, or is none above that of what is given up, 1/s."""
+        return max(self.search.value * (1.0 + PROOF * self.search.request.gap), self.open)
 
     def bound(self) -> float:
         """Of the STE, 1/s, over all intervals."""
-        return max(self.open, self.target(), -self.heap[0][0] if self.heap else 0.0)
+        return max(self.target(), -self.heap[0][0] if self.heap else 0.0)
 
     def add(self, low_s: float, high_s: float, candidates: Candidates) -> Relaxation:
         """An interval, unless the relaxation at its end excludes it."""
@@ -378,9 +379,9 @@ class RatioSearch:
         """Intervals for all round times at which a better allocation may lie; why it ended early, or None."""
         low_s, top = extent(self.search.bounding)
         grown = GROWTH
-        while self.search.choice is None or top > self.target() * low_s:
+        while top > self.target() * low_s and low_s < LONGEST_S:
             stop = self.search.ended()
-            if stop is not None or not low_s < math.inf:
+            if stop is not None:
                 self.open = max(self.open, top / low_s)
                 return stop
             relaxation = self.add(low_s, low_s * grown, candidates)
