@@ -138,10 +138,12 @@ STOREYS: dict[str, tuple[str, ...]] = {
             "priced_choices",
             "block_knapsack",
         ),
+        *("choice_goal", "choice_loops", "choice_search"),
     ),
     "solver/primal": (
         *("delivery", "dinkelbach", "optimum", "whole_search", "warm_start"),
         *("rounding", "blocks", "initial_points", "priced_search", "block_search"),
+        *("choice_delivery", "first_choices", "choice_optimum"),
     ),
     "solver/conic": ("engines", "data", "waiting", "program"),
     "solver/minlp": ("engines", "pieces", "entropy", "model", "process", "scip", "worker"),
@@ -178,6 +180,7 @@ STOREYS: dict[str, tuple[str, ...]] = {
     ),
     "benchmarks/studies": (
         *("timing", "convex_forms", "drop_in", "warm_start", "peers", "speed_worker", "speed"),
+        *("general_peers", "general"),
     ),
     "experiments": ("field_info", "finetune", "paper", "flower", "cli"),
     "experiments/finetune": (

@@ -133,6 +133,8 @@ def contenders(
         instance.bandwidth_hz,
         instance.unit,
         most_pairs,
+        0.0,
+        0.0,
     )
 
 
@@ -150,52 +152,67 @@ def undominated(
     bandwidth_hz: float,
     unit: float,
     most_pairs: float = math.inf,
+    offset: float = 0.0,
+    tilt: float = 0.0,
 ) -> tuple[bool, IntArray]:
-    """`contenders`, given (M, N + 1) tangents and attention, for one interval."""
+    """`contenders`, given (M, N + 1) tangents and attention, for one interval.
+
+    The columns may be any options of a client in the order of their levels. A vector is to have an attention
+    of offset + target x round time. With a `tilt` above 0 falls are tilt x attention and a rest, so that only
+    the rests count as unknown between vectors (`docs/exact.md`, section 14).
+    """
     clients, counts = level.shape
     nobody = np.empty((0, clients), np.int64)
     for m in range(clients):
         for k in range(counts):
             allowed[m, k] = allowed[m, k] and level[m, k] < math.inf
     before_s, after_s = contact_s - low_s, high_s - contact_s
-    least = target * low_s
+    least, enough = offset + target * low_s, offset + target * high_s
+    most = 0.0
+    for m in range(clients):
+        highest = 0.0
+        for k in range(counts):
+            if allowed[m, k]:
+                highest = max(highest, retained[m, k])
+        most += highest
     slack = 0.0
     price = 0.0
     scale = 1.0
     slowest = fastest = 0.0
     for _ in range(NARROWINGS):
-        slowest = fastest = 0.0
-        for m in range(clients):
-            lowest, highest = math.inf, -math.inf
-            for k in range(counts):
-                if allowed[m, k]:
-                    lowest, highest = min(lowest, fall[m, k]), max(highest, fall[m, k])
-            if highest < lowest:
-                return True, nobody
-            slowest, fastest = slowest + lowest, fastest + highest
-        # The least total fall is concave in the round time: its chord bounds it from below.
-        chord = (slowest * before_s + fastest * after_s) / (high_s - low_s)
-        budget = bandwidth_hz * (1.0 + unit) - slowest * before_s - chord * low_s
+        slowest, fastest = total_falls(fall, retained, allowed, tilt)
+        if fastest < slowest:
+            return True, nobody
+        if tilt > 0.0 and not tilt * least + slowest >= tilt * target * before_s:
+            tilt = 0.0  # with it a larger attention would not be better, other things equal
+            slowest, fastest = total_falls(fall, retained, allowed, tilt)
+        # The least total fall is concave in the attention: its chord bounds it from below.
+        at_low, at_high = (tilt * least + slowest) * before_s, -(tilt * enough + fastest) * after_s
+        relief = 0.0
+        if enough > least:
+            relief = (at_low - at_high) / (enough - least)
+        else:
+            at_low = at_high
+        budget = bandwidth_hz * (1.0 + unit) - at_low - relief * least
         # Golden section over the price that weighs need against attention: any is valid.
-        middle = math.log(least / bandwidth_hz)
+        middle = math.log(max(least, 1e-3 * most, 1e-300) / bandwidth_hz)
         low, high = middle - 20.0, middle + 12.0
         one, other = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
-        at_one = total_slack(level, retained, allowed, math.exp(one), chord / target, budget, least)
-        at_other = total_slack(level, retained, allowed, math.exp(other), chord / target, budget, least)
+        at_one = total_slack(level, retained, allowed, math.exp(one), relief, budget, least)
+        at_other = total_slack(level, retained, allowed, math.exp(other), relief, budget, least)
         for _ in range(34):
             if at_one < at_other:
                 high, other, at_other = other, one, at_one
                 one = high - GOLDEN * (high - low)
-                at_one = total_slack(level, retained, allowed, math.exp(one), chord / target, budget, least)
+                at_one = total_slack(level, retained, allowed, math.exp(one), relief, budget, least)
             else:
                 low, one, at_one = one, other, at_other
                 other = low + GOLDEN * (high - low)
-                at_other = total_slack(
-                    level, retained, allowed, math.exp(other), chord / target, budget, least
-                )
+                at_other = total_slack(level, retained, allowed, math.exp(other), relief, budget, least)
         price, slack = (math.exp(one), at_one) if at_one < at_other else (math.exp(other), at_other)
-        scale = 1.0 + price * chord / target
-        slack += 4.0 * unit * (scale * least + price * (bandwidth_hz + slowest * before_s + chord * low_s))
+        scale = 1.0 + price * relief
+        magnitude = price * (bandwidth_hz + abs(at_low) + relief * abs(least))
+        slack += 4.0 * unit * (scale * max(abs(offset) + target * low_s, most) + magnitude)
         if slack < 0.0:
             return True, nobody
         dropped = 0
@@ -208,11 +225,16 @@ def undominated(
         if dropped == 0:
             break
     # Counts whose needs hardly differ become one: the attention of the largest, the need of the smallest.
+    # What is dropped from here on has a better one at this contact only.
+    allowed = allowed.copy()
     negligible = NEGLIGIBLE * bandwidth_hz / clients
     for m in range(clients):
         smallest, before = math.inf, -1
         for k in range(counts):
             if allowed[m, k]:
+                if before >= 0 and retained[m, k] <= retained[m, before]:
+                    allowed[m, k] = False  # more need for no more attention
+                    continue
                 if before >= 0 and level[m, k] - smallest <= negligible:
                     level[m, k] = smallest
                     allowed[m, before] = False
@@ -237,9 +259,9 @@ def undominated(
             if allowed[order[place], k]:
                 lowest = min(lowest, level[order[place], k])
         rest[place] = rest[place + 1] + lowest
-    hide = hidden * least if len(order) > 0 else 0.0
+    hide = hidden * max(least, 0.0) if len(order) > 0 else 0.0
     delta = 0.5 * hide / max(len(order), 1)  # hidden twice per client
-    limit = bandwidth_hz * (1.0 + unit) - min(-fastest * after_s, -slowest * after_s)
+    limit = bandwidth_hz * (1.0 + unit) + (tilt * max(most + hide, enough) + fastest) * after_s
     f, n, lost = np.full(1, attention), np.full(1, need), np.zeros(1)
     parents, chosen = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)]
     pairs = 0
@@ -298,10 +320,11 @@ def undominated(
     passing = []
     for i in range(f.shape[0]):
         most_f = f[i] + hide
-        x = contact_s - min(most_f / target, high_s)
-        if most_f >= least * (1.0 - unit) and n[i] + min(slowest * x, fastest * x) <= bandwidth_hz * (
-            1.0 + unit
-        ):
+        longest_s = min((most_f - offset) / target, high_s) if target > 0.0 else high_s
+        x = contact_s - longest_s
+        beaten_need = n[i] + tilt * most_f * x + min(slowest * x, fastest * x)
+        enough_f = least - unit * (abs(offset) + target * low_s)
+        if most_f >= enough_f and beaten_need <= bandwidth_hz * (1.0 + unit):
             passing.append(i)
     vectors = np.empty((min(len(passing), MOST_VECTORS), clients), np.int64)
     for v in range(vectors.shape[0]):
@@ -313,6 +336,24 @@ def undominated(
             vectors[v, order[place]] = chosen[place + 1][state]
             state = parents[place + 1][state]
     return True, vectors
+
+
+@compiled
+def total_falls(
+    fall: FloatArray, retained: FloatArray, allowed: BooleanArray, tilt: float
+) -> tuple[float, float]:
+    """Least and largest sum of fall - tilt x attention of allowed counts; (inf, -inf) for none."""
+    slowest = fastest = 0.0
+    for m in range(fall.shape[0]):
+        lowest, highest = math.inf, -math.inf
+        for k in range(fall.shape[1]):
+            if allowed[m, k]:
+                rest = fall[m, k] - tilt * retained[m, k]
+                lowest, highest = min(lowest, rest), max(highest, rest)
+        if highest < lowest:
+            return math.inf, -math.inf
+        slowest, fastest = slowest + lowest, fastest + highest
+    return slowest, fastest
 
 
 @compiled

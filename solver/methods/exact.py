@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -12,13 +13,17 @@ from ..bounds.goal import STE, new_goal, offer, record
 from ..bounds.interval_search import CONVERGED, INTERVALS, NODES, VECTORS, proved_bound
 from ..checks import whole_number
 from ..method import Answer, Request
+from ..objective import Energy, TotalTime, Weighted
 from ..physics.instance import instance_of
+from ..primal.block_search import search_blocks
+from ..primal.choice_optimum import search_choices
 from ..primal.delivery import deliver
 from ..primal.optimum import search_optimum
+from ..primal.priced_search import search_priced
 from ..primal.warm_start import MANY, reoptimise, sample_point, start_point
 from ..primal.whole_search import Found, whole_search
 from ..problem import IntArray, Problem
-from ..registry import register
+from ..registry import EVERYTHING, register
 from ..result import Stop, TracePoint
 
 MAX_NODES: Final = 2000
@@ -37,7 +42,15 @@ STOPS: Final = (Stop.CONVERGED, Stop.TIME_LIMIT, Stop.ITERATION_LIMIT)
 """By how `bounds.interval_search.branch` ends."""
 
 
-@register("exact", proves="optimum")
+SHARED_BAND: Final = EVERYTHING - {"blocks"}
+
+TAKES: Final = dict.fromkeys(("ste", "retained", "round_time"), EVERYTHING) | dict.fromkeys(
+    ("weighted", "energy", "total_time"), SHARED_BAND
+)
+"""Everything; with a price of energy, or a sum over clients, not the band in whole blocks."""
+
+
+@register("exact", proves="optimum", takes=TAKES)
 def exact(problem: Problem, request: Request, *, max_nodes: int = MAX_NODES) -> Answer:
     """Global optimum with a proved gap: price ascent, interval certificates, branching on what is left.
 
@@ -75,6 +88,8 @@ def exact(problem: Problem, request: Request, *, max_nodes: int = MAX_NODES) -> 
         overheads of several lengths. Memory: some ten arrays of M.
     """
     max_nodes = whole_number("solver 'exact'", "max_nodes", max_nodes, 1)
+    if not problem.is_plain:
+        return general_search(problem)(problem, request, max_nodes)
     small = problem.clients <= MOST_CLIENTS and request.remaining_s() >= LEAST_TIME_S
     if small and request.start is None and whole_search().is_ready():
         steps = np.array([CLOSED_FORMS // problem.clients])
@@ -102,6 +117,18 @@ def exact(problem: Problem, request: Request, *, max_nodes: int = MAX_NODES) -> 
     record(goal.monitor, float(goal.best[STE]), bound)
     found = Found(goal.tokens, bandwidth_hz, power_w, share, float(goal.best[STE]), bound, stop, counts)
     return answer_of(found, allocation_of(found), tuple(goal.monitor.trace), reoptimised)
+
+
+def general_search(problem: Problem) -> Callable[[Problem, Request, int], Answer]:
+    """The search for a problem beyond tokens and the STE: by what it wants and what the air costs."""
+    objective = problem.objective
+    if problem.block_hz is not None:
+        return search_blocks
+    if isinstance(objective, Energy | TotalTime) or (
+        isinstance(objective, Weighted) and objective.per_joule > 0.0
+    ):
+        return search_priced
+    return search_choices
 
 
 def allocation_of(found: Found) -> Allocation:

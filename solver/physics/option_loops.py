@@ -274,20 +274,40 @@ def fastest_choice(options: Options, guess_s: float) -> tuple[IntArray, float]:
         return choice, math.inf
     for _ in range(MOST_STEPS):
         faster_s = least_round_of_choice(options, choice, round_s)
-        # Where it rounds up it is no faster, and the choice is its own best reply.
-        if not faster_s < round_s:
+        if not faster_s < round_s:  # where that rounds up, the choice is its own best reply
             break
         round_s = faster_s
-        following, _ = least_needs(options, round_s)
-        same = True
-        for m in range(clients):
-            same = same and following[m] == choice[m]
-        if same:
-            break
-        if not choice_fits(options, following, round_s):
+        # A sender of 0 bits needs nothing from its overhead on and cannot be served before: look just below.
+        following, total = least_needs(options, round_s * (1.0 - 4e-15))
+        if not total <= options.bandwidth_hz:
+            following, total = least_needs(options, round_s)
+        if not total <= options.bandwidth_hz:
             break
         choice = following
     return choice, round_s
+
+
+@compiled
+def fastest_sender(options: Options) -> tuple[int, float]:
+    """The option of positive utility that alone in the band takes the least round time, and that, s.
+
+    (-1, inf) where there is none. Cost: a closed form per option, and a least round for those that are faster
+    than all before.
+    """
+    found, best_s = -1, math.inf
+    clients = options.first.shape[0] - 1
+    for m in range(clients):
+        for j in range(options.first[m], options.first[m + 1]):
+            if not options.utility[j] > 0.0:
+                continue
+            if best_s < math.inf:
+                need_hz, _, _, _ = need_and_condition(options, j, best_s)
+                if not need_hz <= options.bandwidth_hz:
+                    continue
+            round_s = least_round_of_choice(options, np.full(1, j), best_s)
+            if round_s < best_s:
+                found, best_s = j, round_s
+    return found, best_s
 
 
 # 3. Delivery
