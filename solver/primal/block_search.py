@@ -147,7 +147,7 @@ def search_blocks(problem: Problem, request: Request, max_nodes: int) -> Answer:
 
     Args:
         problem: with `block_hz`.
-        request: gap and time limit.
+        request: gap, time limit and start.
         max_nodes: limit of steps, in intervals of the search without blocks.
 
     `stats` has blocks, options, options_dominated, steps (relaxations and knapsacks), knapsacks (solved
@@ -167,6 +167,9 @@ def search_blocks(problem: Problem, request: Request, max_nodes: int) -> Answer:
         max_nodes * NODES_PER_INTERVAL,
         value=-objective.unproved,
     )
+    start = None if request.start is None else _as_choice(problem, options, request.start)
+    if start is not None:
+        search.offer(start, math.inf)
     bound, stop = _search(search, raised.objective)
     if stop is Stop.CONVERGED and not _proved(search, bound):
         # A billionth of a limit decides: what is delivered is sought within the tolerance itself.
@@ -198,6 +201,19 @@ def search_blocks(problem: Problem, request: Request, max_nodes: int) -> Answer:
         trace=tuple(search.trace),
         stats=stats | {"tolerance_used": share},
     )
+
+
+def _as_choice(problem: Problem, options: Options, allocation: Allocation) -> IntArray | None:
+    """(M,) the options that an allocation takes; None where another option beats one of them."""
+    rows = allocation.rows_of(problem)
+    choice = np.empty(problem.clients, np.int64)
+    for m in range(problem.clients):
+        own = slice(options.first[m], options.first[m + 1])
+        named = (options.row[own] == rows[m]) & (options.tokens[own] == allocation.tokens[m])
+        if not named.any():
+            return None
+        choice[m] = options.first[m] + int(np.argmax(named))
+    return choice
 
 
 def _worthless(problem: Problem, request: Request, max_nodes: int) -> Answer:

@@ -271,6 +271,21 @@ def test_a_time_limit_is_kept() -> None:
     assert answer.bound > 0.0
 
 
+def test_a_start_is_kept_where_there_is_no_time_for_more() -> None:
+    problem = menus(10, 100)
+    best = search(problem)
+    assert best.allocation is not None
+    again = search_blocks(problem, Request(start=best.allocation, time_limit_s=1e-9), MAX_NODES)
+    assert again.allocation is not None
+    assert again.stop is Stop.TIME_LIMIT
+    value = evaluate(problem, again.allocation).value
+    assert value == pytest.approx(evaluate(problem, best.allocation).value, rel=1e-9)
+    # Tokens that another option beats are no start, and do no harm.
+    beaten = replace(problem, may_skip=np.zeros(10, np.bool_))
+    other = replace(best.allocation, tokens=np.full(10, 12), row=np.arange(10))
+    assert search_blocks(beaten, Request(start=other), MAX_NODES).allocation is not None
+
+
 def test_somebody_sends_even_where_nothing_is_worth_anything() -> None:
     """Only what cannot be sent is worth anything: the STE is 0, and skipped by all it is none."""
     problem = Problem(
