@@ -13,7 +13,7 @@ import numpy as np
 
 from ..checks import real_number, whole_number
 from ..errors import OptionError, ProblemError
-from ..objective import Energy, Objective, RoundTime, TotalTime, Weighted
+from ..objective import OBJECTIVES, Energy, Objective, RoundTime, TotalTime, Weighted
 from ..problem import STE, Problem
 from ..registry import lookup
 from ..result import Quality, Stop
@@ -105,14 +105,21 @@ class Allocator:
         whole_number("Allocator", "most_alternatives", self.most_alternatives, 1)
         if self.time_limit_s is not None:
             real_number("Allocator", "time_limit_s", self.time_limit_s, LEAST_TIME_S)
+        if not isinstance(self.objective, Objective):
+            raise OptionError(
+                "Allocator",
+                f"objective={self.objective!r:.60}",
+                ", ".join(OBJECTIVES),
+                "Pass Ste() or another",
+            )
         if self.retained_share is not None:
             _check_share(self.retained_share, self.objective)
         if isinstance(self.objective, TotalTime) and isinstance(self.objective.weight, tuple):
             raise OptionError(
                 "Allocator", "TotalTime with several weights", "one for all", "Set Client.weight for others"
             )
-        tiny = self._trial()
-        trial = solve(tiny, self.solver, gap=self.gap, seed=self.seed, **self.options)
+        trial_round = self._trial_round()
+        trial = solve(trial_round, self.solver, gap=self.gap, seed=self.seed, **self.options)
         if trial.stop is Stop.ERROR or trial.quality in {Quality.NONE, Quality.INFEASIBLE}:
             reason = trial.message or f"stop = {trial.stop}, quality = {trial.quality}"
             warnings.warn(
@@ -122,9 +129,12 @@ class Allocator:
                 stacklevel=3,
             )
 
-    def _trial(self) -> Problem:
+    def _trial_round(self) -> Problem:
         """A round of two clients, or one where there is one block, that every setting should allow."""
         wanted = self._cell().objective
+        if self.block_hz is not None and self.block_hz > self.bandwidth_hz > 0.0:
+            words = f"at most bandwidth_hz={self.bandwidth_hz!r:.60}"
+            raise OptionError("Allocator", f"block_hz={self.block_hz!r:.60}", words, "Make it smaller")
         clients = 2 if self.block_hz is None or 2.0 * self.block_hz <= self.bandwidth_hz else 1
         round_s = min(wanted.longest_round_s, 1.0)
         bits = 1.0 if round_s == 1.0 else 1e-3 * round_s * self.bandwidth_hz

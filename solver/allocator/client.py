@@ -71,7 +71,7 @@ class Client:
         min_tokens: whole number in 0..max_tokens; by default min(1, max_tokens).
         margin_db: by how much the channel may be worse than reported, dB (see `channel_state`).
         payload_bits: (N + 1,) bit: what sending K = 0..N tokens takes, strictly increasing. One number is a
-            fixed payload, N = 0.
+            fixed payload, N = 0, worth nothing unless `utility` says something else.
         utility: (N + 1,) what K = 0..N tokens are worth, >= 0, of any shape, for instance an S; then
             `importance` counts for nothing. One number is the worth of a fixed payload.
         max_tokens: whole number in 0..N, by default N.

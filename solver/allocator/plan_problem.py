@@ -266,7 +266,10 @@ def _start(
     """
     known = [earlier.grants.get(client) for _, client in served]
     row = problem.row_of_client.tolist()
-    if not problem.is_one_row_each:
+    if problem.is_one_row_each:
+        pairs = zip(known, names, strict=True)
+        known = [grant if grant and grant.alternative == name else None for grant, name in pairs]
+    else:
         found = {(m, name): r for r, (m, name) in enumerate(zip(problem.client.tolist(), names, strict=True))}
         rows = [None if grant is None else found.get((m, grant.alternative)) for m, grant in enumerate(known)]
         known = [grant if r is not None else None for grant, r in zip(known, rows, strict=True)]

@@ -100,12 +100,13 @@ def _record(
     most_tokens: int,
 ) -> ClientRecord:
     fewest = None if client.min_tokens is None else _count("min_tokens", client.min_tokens)
-    if client.utility is None:
-        is_table, worth = False, _importance(client.importance, 1 if fewest is None else fewest, most_tokens)
-        tokens = worth.size
-    else:
+    if client.utility is not None:
         is_table, worth = True, _utility(client.utility, most_tokens)
-        tokens = worth.size - 1
+    elif client.importance is None and _is_one_number(client.payload_bits):
+        is_table, worth = True, np.zeros(1)
+    else:
+        is_table, worth = False, _importance(client.importance, 1 if fewest is None else fewest, most_tokens)
+    tokens = worth.size - is_table
     last = tokens if client.max_tokens is None else _count("max_tokens", client.max_tokens)
     if last > tokens:
         raise ProblemError("max_tokens", f"{last}", f"at most N = {tokens}", "Lower it")
@@ -144,6 +145,13 @@ def _count(name: str, value: Any) -> int:
     if not (0 <= number < math.inf and number % 1 == 0):
         raise ProblemError(name, f"{number:g}", "whole numbers from 0 to N", "Correct it")
     return int(number)
+
+
+def _is_one_number(value: Any) -> bool:
+    try:
+        return to_array("payload_bits", value, 1).size == 1
+    except ProblemError:
+        return False
 
 
 def _weight(value: Any) -> float:
