@@ -143,15 +143,14 @@ class RoundSearch:
         """Whether nothing in an interval beats the target; what may is offered."""
         goal = self.goal
         contact_s = high_s
+        hidden = HIDDEN * goal.gap * goal.scale * (low_s if goal.is_ratio else 1.0)
         while not goal.expired():
             pairs = PAIRS_PER_S * goal.remaining_s()
             if width > NARROW:
                 pairs = min(pairs, FIRST_PAIRS)
             target = goal.target
             offset, slope = goal.line(target)
-            complete, found = contenders(
-                options, low_s, high_s, offset, slope, HIDDEN * goal.gap * goal.scale, contact_s, pairs
-            )
+            complete, found = contenders(options, low_s, high_s, offset, slope, hidden, contact_s, pairs)
             if not complete:
                 return False
             if found.shape[0] == 0:

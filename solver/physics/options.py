@@ -7,6 +7,7 @@ that another one of the same client beats in every respect are left out (`docs/e
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -76,21 +77,17 @@ def options_of(problem: Problem) -> Options:
     clients, tokens = problem.clients, problem.tokens
     first, row, count, utility, nats, dominated = _listed(
         rows,
-        _order(problem),
-        problem.client,
+        *_uniform(_order(problem), problem.client),
         clients,
-        problem.may_skip,
-        problem.min_tokens,
-        problem.max_tokens,
-        problem.bits_per_token,
+        *_uniform(problem.may_skip, problem.min_tokens, problem.max_tokens, problem.bits_per_token),
         float(problem.extra_tokens),
-        NO_TABLE if problem.payload_bits is None else problem.payload_bits,
-        problem.importance,
-        NO_TABLE if problem.utility is None else problem.utility,
+        *_uniform(
+            NO_TABLE if problem.payload_bits is None else problem.payload_bits,
+            problem.importance,
+            NO_TABLE if problem.utility is None else problem.utility,
+        ),
         problem.objective.counts_utility,
-        problem.max_energy_j,
-        problem.max_psd_w_per_hz,
-        problem.max_bps_per_hz,
+        *_uniform(problem.max_energy_j, problem.max_psd_w_per_hz, problem.max_bps_per_hz),
     )
     unit = (clients + tokens + CLOSED_FORM_UNITS) * EPSILON
     return Options(rows, first, row, count, utility, nats, problem.bandwidth_hz, unit, int(dominated))
@@ -104,16 +101,21 @@ def with_limits_of(options: Options, problem: Problem) -> Options:
 def rows_of(problem: Problem) -> NDArray[Any]:
     """(R,) of `ROW`."""
     return _gathered(
-        problem.max_power_w,
-        problem.max_energy_j,
-        problem.before_j,
-        problem.overhead_s,
-        problem.deadline_s,
-        problem.gain,
+        *_uniform(problem.max_power_w, problem.max_energy_j, problem.before_j),
+        *_uniform(problem.overhead_s, problem.deadline_s, problem.gain),
         problem.noise_w_per_hz,
-        problem.max_psd_w_per_hz,
-        problem.max_bps_per_hz,
+        *_uniform(problem.max_psd_w_per_hz, problem.max_bps_per_hz),
     )
+
+
+def _uniform(*arrays: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """The arrays, contiguous and read-only: loops are compiled for each kind of array that they meet."""
+    for array in arrays:
+        contiguous = np.ascontiguousarray(array)
+        if contiguous.flags.writeable:
+            contiguous = contiguous.view()
+            contiguous.flags.writeable = False
+        yield contiguous
 
 
 def _order(problem: Problem) -> IntArray:

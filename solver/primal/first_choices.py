@@ -12,6 +12,7 @@ from ..bounds.choice_goal import ChoiceGoal
 from ..gap_budget import CLEARING
 from ..physics import option_loops
 from ..physics.bracket import advance, new_bracket
+from ..physics.options import SKIP
 from ..problem import IntArray
 
 GRID: Final = 5
@@ -41,6 +42,10 @@ def first_choices(goal: ChoiceGoal) -> float:
     goal.offer(fastest, least_s)
     sender, sender_s = option_loops.fastest_sender(options)
     if sender < 0:
+        # Nothing is worth anything, but somebody may have to send.
+        for option in np.flatnonzero(options.row != SKIP).tolist():
+            if not goal.has_choice():
+                goal.offer(with_option(goal, fastest, option), math.inf)
         return 0.0
     alone = with_option(goal, fastest, sender)
     goal.offer(alone, sender_s)
