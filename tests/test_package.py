@@ -146,7 +146,10 @@ STOREYS: dict[str, tuple[str, ...]] = {
         *("choice_delivery", "first_choices", "choice_optimum"),
     ),
     "solver/conic": ("engines", "data", "waiting", "program"),
-    "solver/minlp": ("engines", "pieces", "entropy", "model", "process", "scip", "worker"),
+    "solver/minlp": (
+        *("engines", "pieces", "entropy", "choices", "serving", "first_choices"),
+        *("option_model", "option_search", "model", "process", "scip", "worker"),
+    ),
     "solver/methods": ("exact", "alternating", "greedy", "relaxed", "minlp", "rules"),
     "solver/allocator": (
         *("channel_state", "utility", "client", "conversion", "client_record", "validation"),

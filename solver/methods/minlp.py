@@ -13,14 +13,16 @@ from ..allocation import Allocation
 from ..bounds.goal import ROUND_S, STE, Point, consider, fastest_point, new_goal
 from ..checks import choice
 from ..errors import OptionError
+from ..evaluation import evaluate
 from ..gap_budget import PIECES
 from ..method import Answer, Request
 from ..minlp.engines import MinlpEngine, find_engine
+from ..objective import OBJECTIVES
 from ..physics.demand import Demand
 from ..primal.delivery import deliver
 from ..primal.rounding import improve, round_and_improve
 from ..problem import FloatArray, Problem
-from ..registry import register
+from ..registry import EVERYTHING, register
 from ..result import Stop, TracePoint
 from ..tolerances import BOUND_SHARE, PERMITTED_SHARE
 from .greedy import greedy
@@ -34,7 +36,13 @@ TOLERANCES: Final = "its tolerances end here"
 """What is wrong when an engine has finished and a gap is left."""
 
 
-@register("minlp", proves="optimum", takes={"ste": {"overheads"}}, needs=("pyomo",), extra="minlp")
+@register(
+    "minlp",
+    proves="optimum",
+    takes=dict.fromkeys(OBJECTIVES, EVERYTHING),
+    needs=("pyomo",),
+    extra="minlp",
+)
 def minlp(
     problem: Problem,
     request: Request,
@@ -61,15 +69,15 @@ def minlp(
         engine_options: the engine's own options by name, as `{"limits/nodes": 1000}` for SCIP.
         model_file: where to write the model before it is solved, ending in .nl or .gms.
 
-    `stats` has engine, form, status (the engine's own word), nodes, engine_s, incumbent_ste (before the
-    engine ran) and found_ste (the best that the engine's tokens gave; nan without any).
+    `stats` has engine, form, status (the engine's own word), nodes, engine_s, incumbent_value (before
+    the engine ran) and found_value (the best that the engine's decisions gave; nan without any).
 
     Raises:
         OptionError, MissingDependencyError: an unknown, unsuitable or absent engine, form or option.
         FileFormatError: the model file cannot be written.
     """
     # Processes and files: a third of the time that importing all solvers would take.
-    from ..minlp.model import FORMS, minlp_model, write_minlp
+    from ..minlp.model import FORMS, is_token_problem, minlp_model, write_minlp
     from ..minlp.process import run_worker
 
     choice(WHO, "form", form, FORMS)
@@ -79,99 +87,115 @@ def minlp(
             WHO, f"engine_options of type {kind}", "a mapping of names to values", "Leave it out"
         )
     chosen = find_engine(engine)
-    demand = Demand(problem.with_raised_limits(PERMITTED_SHARE))
-    first = _first(demand, problem, request)
+    settings = _plain(engine_options or {})
     accuracy = PIECES * request.gap
+    general = not is_token_problem(problem)
+    search = _OptionRun(problem, request, chosen) if general else _TokenRun(problem, request, chosen)
+    if search.known is None:
+        return search.without_model()
     # Bounds hold for all that `evaluate` accepts.
     relaxed = problem.with_raised_limits(BOUND_SHARE)
     if model_file is not None:
-        known = demand.allocation(first.tokens, first.round_s)
-        write_minlp(minlp_model(relaxed, form, known=known, accuracy=accuracy), model_file)
+        write_minlp(minlp_model(relaxed, form, known=search.known, accuracy=accuracy), model_file)
+    names = ("tokens", "bandwidth_hz", "power_w", "row")
+    known = {name: getattr(search.known, name) for name in names}
     job = {
         "engine": chosen.name,
         "form": form,
-        "tokens": first.tokens.tolist(),
+        "known": {name: value if value is None else value.tolist() for name, value in known.items()},
         "accuracy": accuracy,
         "gap": request.gap,
         "seed": request.seed,
-        "options": _plain(engine_options or {}),
+        "options": settings,
     }
-    search = _EngineRun(demand, problem, request, chosen, first)
     search.collect(run_worker(relaxed, job, request.remaining_s()))
-    return search.answer(form)
+    return search.answer("options" if general else form)
 
 
 class _EngineRun:
     """What is known so far: the incumbent, the engine's bound, how it ended."""
 
-    def __init__(
-        self, demand: Demand, given: Problem, request: Request, engine: MinlpEngine, first: Point
-    ) -> None:
-        self.demand, self.request, self.engine, self.first = demand, request, engine, first
-        self.goal = new_goal(given, request)
-        consider(self.goal, first)
-        self.trace = list(self.goal.monitor.trace)
-        self.begun_s, self.ended_s = request.elapsed_s(), math.nan
-        self.bound, self.nodes, self.found_ste = math.inf, 0, math.nan
+    def __init__(self, problem: Problem, request: Request, engine: MinlpEngine) -> None:
+        self.problem, self.request, self.engine = problem, request, engine
+        self.objective = problem.objective
+        self.bound, self.nodes, self.found = self.objective.unproved, 0, math.nan
         self.stop, self.status, self.message = Stop.ERROR, "", ""
+        self.trace: list[TracePoint] = []
+        self.begun_s, self.ended_s = request.elapsed_s(), math.nan
+        self.first, self.servable = math.nan, True
+        self.known: Allocation | None = None
+
+    @property
+    def value(self) -> float:
+        """Of the best allocation so far."""
+        raise NotImplementedError
+
+    def offer(self, decisions: FloatArray) -> None:
+        """Take in what the engine decides."""
+        raise NotImplementedError
+
+    def deliver(self) -> tuple[Allocation | None, float]:
+        """The best allocation, and the share of the tolerance that it uses."""
+        raise NotImplementedError
+
+    def proved_gap(self, allocation: Allocation | None) -> float:
+        """Of the best value to the bound."""
+        raise NotImplementedError
+
+    def begin(self, known: Allocation | None, value: float) -> None:
+        """The incumbent is there."""
+        self.known, self.first, self.begun_s = known, value, self.request.elapsed_s()
+
+    def without_model(self) -> Answer:
+        """Nothing to centre a model on: proved to be so, or not."""
+        if not self.servable:
+            return Answer(None, Stop.INFEASIBLE, -self.objective.unproved)
+        return Answer(None, Stop.ERROR, message="No choice was found that meets what the objective requires.")
 
     def collect(self, outcome: Outcome) -> None:
-        """Take in what a worker said: tokens become allocations, bounds count as they are."""
+        """Take in what a worker said: its decisions become allocations, bounds count as they are."""
         seen: set[tuple[float, ...]] = set()
         for seconds, content in outcome.messages:
             if "refused" in content:
                 raise OptionError(
                     WHO, f"engine option {content['refused']}", f"what {self.engine.name} takes", "Correct it"
                 )
-            tokens = tuple(content["tokens"] or ())
-            if tokens and tokens not in seen:
-                seen.add(tokens)
-                self._offer(np.array(tokens))
-            if content["bound"] is not None:
-                self.bound = min(self.bound, content["bound"])
+            decisions = tuple(content["tokens"] or ())
+            if decisions and decisions not in seen:
+                seen.add(decisions)
+                self.offer(np.array(decisions))
+            if content["bound"] is not None and self.objective.better(self.bound, content["bound"]):
+                self.bound = content["bound"]
             self.nodes = content.get("nodes", 0)
             if "stop" in content:
                 self.stop, self.status = Stop(content["stop"]), content["status"]
                 self.message = f"{self.engine.name} ended with {self.status!r}; this is the best so far."
                 # An engine that contradicts the incumbent is not believed.
-                self.bound = math.inf if self.stop is Stop.ERROR else self.bound
+                self.bound = self.objective.unproved if self.stop is Stop.ERROR else self.bound
             elapsed_s = seconds - self.request.started
-            value = float(self.goal.best[STE])
-            self.trace.append(TracePoint(elapsed_s, len(self.trace), value, self.bound))
+            self.trace.append(TracePoint(elapsed_s, len(self.trace), self.value, self.bound))
         self.ended_s = self.request.elapsed_s()
         if outcome.killed:
             self.stop, self.status = Stop.TIME_LIMIT, "killed"
         elif not self.status:
             self.stop, self.status, self.message = Stop.ERROR, "crashed", f"{outcome.stderr_tail}."
 
-    def _offer(self, tokens: FloatArray) -> None:
-        problem = self.demand.problem
-        most = np.full(problem.clients, problem.tokens)
-        inside = np.clip(tokens, problem.min_tokens, most)
-        point = round_and_improve(
-            self.demand, inside, most, float(self.goal.best[ROUND_S]), self.request.expired
-        )
-        if point.ste > 0.0:
-            consider(self.goal, point)
-            self.found_ste = float(np.fmax(point.ste, self.found_ste))
-
     def answer(self, form: str) -> Answer:
         """The incumbent, and a stop that fits the gap that is left."""
         stop, message = self.stop, self.message if self.stop is Stop.ERROR else ""
-        value = float(self.goal.best[STE])
-        if self.bound <= value * (1.0 + self.request.gap):
+        allocation, share = self.deliver()
+        if self.proved_gap(allocation) <= self.request.gap:
             stop, message = Stop.CONVERGED, ""
         elif stop is Stop.CONVERGED and self.engine.global_bound:
             stop, message = (
                 Stop.ITERATION_LIMIT,
                 f"{self.engine.name} cannot prove a smaller gap: {TOLERANCES}.",
             )
-        bandwidth_hz, power_w, share = deliver(self.goal, self.bound)
         return Answer(
-            allocation=Allocation(self.goal.tokens, bandwidth_hz, power_w),
+            allocation=allocation,
             stop=stop,
             bound=self.bound,
-            claimed_value=value,
+            claimed_value=self.value,
             trace=tuple(self.trace),
             stats={
                 "engine": self.engine.name,
@@ -179,12 +203,89 @@ class _EngineRun:
                 "status": self.status,
                 "nodes": self.nodes,
                 "engine_s": self.ended_s - self.begun_s,
-                "incumbent_ste": self.first.ste,
-                "found_ste": self.found_ste,
+                "incumbent_value": self.first,
+                "found_value": self.found,
                 "tolerance_used": share,
             },
             message=message,
         )
+
+
+class _TokenRun(_EngineRun):
+    """The token problem: an incumbent by `greedy`, tokens rounded and improved."""
+
+    def __init__(self, problem: Problem, request: Request, engine: MinlpEngine) -> None:
+        super().__init__(problem, request, engine)
+        self.demand = Demand(problem.with_raised_limits(PERMITTED_SHARE))
+        first = _first(self.demand, problem, request)
+        self.goal = new_goal(problem, request)
+        consider(self.goal, first)
+        self.trace = list(self.goal.monitor.trace)
+        self.begin(self.demand.allocation(first.tokens, first.round_s), first.ste)
+
+    @property
+    def value(self) -> float:
+        """STE, 1/s."""
+        return float(self.goal.best[STE])
+
+    def offer(self, decisions: FloatArray) -> None:
+        """Tokens, rounded to what fits and improved."""
+        problem = self.demand.problem
+        most = np.full(problem.clients, problem.tokens)
+        inside = np.clip(decisions, problem.min_tokens, most)
+        point = round_and_improve(
+            self.demand, inside, most, float(self.goal.best[ROUND_S]), self.request.expired
+        )
+        if point.ste > 0.0:
+            consider(self.goal, point)
+            self.found = float(np.fmax(point.ste, self.found))
+
+    def deliver(self) -> tuple[Allocation | None, float]:
+        """Within the limits as given where that costs no more than the gap."""
+        bandwidth_hz, power_w, share = deliver(self.goal, self.bound)
+        return Allocation(self.goal.tokens, bandwidth_hz, power_w), share
+
+    def proved_gap(self, allocation: Allocation | None) -> float:
+        """Of the STE."""
+        return self.bound / self.value - 1.0
+
+
+class _OptionRun(_EngineRun):
+    """Any problem: one option per client, served in closed form."""
+
+    def __init__(self, problem: Problem, request: Request, engine: MinlpEngine) -> None:
+        super().__init__(problem, request, engine)
+        from ..minlp.first_choices import UnservableError
+        from ..minlp.option_search import OptionSearch
+
+        self.search = OptionSearch(problem)
+        try:
+            self.search.begin(request)
+        except UnservableError:
+            self.servable = False
+        best = self.search.best
+        self.begin(None if best is None else best.allocation, self.search.value)
+
+    @property
+    def value(self) -> float:
+        """By the problem's objective."""
+        return self.search.value
+
+    def offer(self, decisions: FloatArray) -> None:
+        """The options of the largest binaries."""
+        known = self.search.offer_values(decisions)
+        if known is not None and not self.objective.better(self.found, known.score.value):
+            self.found = known.score.value
+
+    def deliver(self) -> tuple[Allocation | None, float]:
+        """Within the limits as given where that costs no more than the gap."""
+        return self.search.deliver(self.bound, self.request.gap)
+
+    def proved_gap(self, allocation: Allocation | None) -> float:
+        """By `evaluate`."""
+        if allocation is None:
+            return math.inf
+        return self.objective.gap(evaluate(self.problem, allocation).totals, self.bound)
 
 
 def _first(demand: Demand, problem: Problem, request: Request) -> Point:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,12 +14,18 @@ from ..allocation import Allocation
 from ..bounds.goal import Point, fastest_point
 from ..checks import choice, real_number
 from ..errors import AllocationError, InfeasibleError, OptionError
+from ..evaluation import evaluate
 from ..feasibility import diagnose
 from ..files.file_access import write_atomically
+from ..method import Request
 from ..physics.demand import Demand
 from ..primal.rounding import best_common_tokens
 from ..problem import Problem
+from .choices import choices_of
 from .entropy import entropy_model
+from .first_choices import UnservableError
+from .option_model import Known, option_model
+from .option_search import OptionSearch, choice_of
 from .pieces import pieces
 
 if TYPE_CHECKING:
@@ -47,6 +54,9 @@ def minlp_model(
     incumbent. "entropy" is the form that engines can prove (`docs/minlp.md`); it holds all allocations
     better than the incumbent, and only those.
 
+    Problems beyond the STE of one row per client, sums of importances and bits per token have one form,
+    whatever is asked: that of `option_model`, with `option[j]` and its unit in `value_unit`.
+
     Both have `tokens[m]`, one objective to maximise, and its unit in the parameter `ste_unit_per_s`; the
     variables' values are those of the incumbent, a feasible start.
 
@@ -71,10 +81,32 @@ def minlp_model(
         raise InfeasibleError(
             "minlp_model", "an infeasible instance", "limits that all clients can meet", f"Cause: {diagnosis}"
         )
+    if not is_token_problem(problem):
+        return _general_model(problem, known)
     demand = Demand(problem)
     point = _point(demand, known)
     build = entropy_model if form == "entropy" else faithful_model
     return build(demand, point, accuracy)
+
+
+def is_token_problem(problem: Problem) -> bool:
+    """Whether the two forms of the token problem can state it."""
+    return problem.is_plain and problem.payload_bits is None
+
+
+def _general_model(problem: Problem, known: Allocation | None) -> ConcreteModel:
+    choices = choices_of(problem)
+    if known is None:
+        search = OptionSearch(problem)
+        with suppress(UnservableError):
+            search.begin(Request())
+        known = None if search.best is None else search.best.allocation
+    choice_known = None if known is None else choice_of(problem, choices, known)
+    if known is None or choice_known is None or not (score := evaluate(problem, known)).feasible:
+        raise AllocationError(
+            "minlp_model", "no feasible allocation to centre on", "one that `evaluate` accepts", "Pass known="
+        )
+    return option_model(problem, choices, Known(choice_known, known, score))
 
 
 def bound_margin(model: ConcreteModel) -> float:
@@ -88,6 +120,20 @@ def bound_margin(model: ConcreteModel) -> float:
 
     ranges = [variable.ub - variable.lb for variable in model.component_data_objects(pyo.Var)]
     return float(DUAL_TOLERANCE * sum(ranges) + SUM_TOLERANCE)
+
+
+def value_unit(model: ConcreteModel) -> float:
+    """Value of one unit of a model's objective, as it is reported."""
+    unit = model.value_unit if hasattr(model, "value_unit") else model.ste_unit_per_s
+    return float(unit.value)
+
+
+def sense_of(model: ConcreteModel) -> int:
+    """1 where a model's objective is maximised, -1 where it is minimised."""
+    import pyomo.environ as pyo  # type: ignore[import-untyped,unused-ignore]
+
+    objective = next(model.component_data_objects(pyo.Objective))
+    return 1 if objective.sense == pyo.maximize else -1
 
 
 def write_minlp(model: ConcreteModel, path: str | PathLike[str]) -> Path:

@@ -16,7 +16,7 @@ from pyscipopt.scip import PY_SCIP_RESULT as SCIP_RESULT
 from ..gap_budget import BRANCHING, ENGINE
 from ..result import Stop
 from .engines import RefusedSettingError
-from .model import bound_margin, write_minlp
+from .model import bound_margin, sense_of, value_unit, write_minlp
 
 if TYPE_CHECKING:
     from pyomo.environ import ConcreteModel  # type: ignore[import-untyped]
@@ -86,18 +86,21 @@ def solve_with_scip(
     scip = Model()
     scip.hideOutput()
     scip.readProblem(str(path))
-    unit, margin = float(model.ste_unit_per_s.value), bound_margin(model)
-    target = max(0.0, ENGINE * gap - margin)
+    unit, sense = value_unit(model), sense_of(model)
+    margin = sense * bound_margin(model)
+    target = max(0.0, ENGINE * gap - abs(margin))
+    general = hasattr(model, "option")
+    known = float(model.known_value.value) if general else 1.0
     scip.setParams(SETTINGS)
     scip.setParams(
         {
             "randomization/randomseedshift": seed % 2**31,
             "limits/gap": target,
-            "limits/dual": 1.0 + target,
+            "limits/dual": known + sense * target,
         }
     )
     variables = {variable.name: variable for variable in scip.getVars()}
-    if hasattr(model, "cutoff"):
+    if hasattr(model, "cutoff") and not general:
         # The incumbent is there already, and usually the best: the time is better spent on the bound.
         scip.setHeuristics(SCIP_PARAMSETTING.OFF)
     if hasattr(model, "share"):
@@ -110,18 +113,24 @@ def solve_with_scip(
             scip.setParam(name, value)
         except (LookupError, TypeError, ValueError) as error:
             raise RefusedSettingError(f"{name}={value!r}") from error
-    tokens = [variables[f"tokens[{m}]"] for m in model.clients]
+    decided = list((model.option if general else model.tokens).values())
+    decisions = [variables.get(variable.name) for variable in decided]  # None: left out, and 0
+
+    def value_in(solution: Any, variable: Variable | None) -> float:
+        return 0.0 if variable is None else float(scip.getSolVal(solution, variable))
 
     def progress(**more: Any) -> None:
         best, bound = scip.getBestSol() if scip.getNSols() else None, scip.getDualbound()
         report(
-            bound=(bound + margin) * unit if bound < scip.infinity() else None,
+            bound=(bound + margin) * unit if abs(bound) < scip.infinity() else None,
             nodes=scip.getNTotalNodes(),
-            tokens=None if best is None else [scip.getSolVal(best, variable) for variable in tokens],
+            tokens=None
+            if best is None
+            else [0.0 if v is None else scip.getSolVal(best, v) for v in decisions],
             **more,
         )
 
-    scip.includeEventhdlr(Progress(progress), "progress", "reports bounds and tokens")
+    scip.includeEventhdlr(Progress(progress, sense), "progress", "reports bounds and tokens")
     if deadline is not None:
         scip.setParam("limits/time", max(0.0, deadline - time.time()))
     scip.optimize()
@@ -165,8 +174,8 @@ class Progress(Eventhdlr):
     nodes in focus and linear programs solved see it whole.
     """
 
-    def __init__(self, callback: Callable[[], None]) -> None:
-        self.callback = callback
+    def __init__(self, callback: Callable[[], None], sense: int) -> None:
+        self.callback, self.sense = callback, sense
         self.bound, self.solutions = math.inf, 0
 
     def eventinit(self) -> None:
@@ -176,7 +185,7 @@ class Progress(Eventhdlr):
 
     def eventexec(self, event: Any) -> dict[str, Any]:
         """Report what is new."""
-        bound, solutions = self.model.getDualbound(), self.model.getNBestSolsFound()
+        bound, solutions = self.sense * self.model.getDualbound(), self.model.getNBestSolsFound()
         if bound < self.bound - LEAST_NEWS or solutions > self.solutions:
             self.bound, self.solutions = bound, solutions
             self.callback()

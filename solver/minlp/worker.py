@@ -3,8 +3,9 @@
 It finds its job in the folder it is started in (`minlp.process` puts it there) and prints one JSON object per
 line, each with some of the keys
 
-- `tokens`: the best tokens so far, possibly fractional; None when there are none
-- `bound`: upper bound on the STE, 1/s, the engine's tolerances included; None when there is none
+- `tokens`: the best tokens so far, or the binaries of the options in a general model, possibly fractional;
+  None when there are none
+- `bound`: bound on the objective, the engine's tolerances included; None when there is none
 - `nodes`: nodes of the search tree so far
 - `stop` (a `Stop`) and `status` (the engine's own word): at the end
 - `refused`: an engine option that the engine does not take
@@ -20,13 +21,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from ..allocation import Allocation
 from ..problem import Problem
 from ..result import Stop
 from .engines import MINDTPY_PARTS, MinlpEngine, RefusedSettingError, find_engine
-from .model import bound_margin, minlp_model
+from .model import bound_margin, minlp_model, sense_of, value_unit
 from .process import JOB, PROBLEM
 
 if TYPE_CHECKING:
@@ -74,8 +73,7 @@ def main() -> None:
 
 def solve_job(job: Mapping[str, Any], report: Report) -> None:
     """Build the model and hand it to the engine."""
-    tokens = np.array(job["tokens"], dtype=np.int64)
-    known = Allocation(tokens, np.zeros(tokens.size), np.zeros(tokens.size))
+    known = Allocation(**job["known"])
     model = minlp_model(Problem.load(PROBLEM), job["form"], known=known, accuracy=job["accuracy"])
     deadline = None if job["deadline"] is None else job["deadline"] - LAST_S
     if job["engine"] == "scip":
@@ -110,21 +108,25 @@ def solve_with_pyomo(
     solver = pyo.SolverFactory(engine.pyomo_name)
     left_s = None if deadline is None else max(LAST_S, deadline - time.time())
     if engine.name == "mindtpy":
-        limit: dict[str, float] = {} if left_s is None else {"time_limit": math.ceil(left_s)}
-        results = solver.solve(model, **{**MINDTPY_PARTS, **limit, **options})
+        within: dict[str, float] = {} if left_s is None else {"time_limit": math.ceil(left_s)}
+        results = solver.solve(model, **{**MINDTPY_PARTS, **within, **options})
     else:
         if not engine.whole:
             pyo.TransformationFactory("core.relax_integer_vars").apply_to(model)
-        limit = {} if left_s is None else {"timelimit": left_s}
+        within = {} if left_s is None else {"timelimit": left_s}
         wanted = {engine.gap_option: gap} if engine.gap_option else {}
-        results = solver.solve(model, **limit, options={**wanted, **options})
+        results = solver.solve(model, **within, options={**wanted, **options})
     status = str(results.solver.termination_condition)
-    tokens = [pyo.value(variable, exception=False) for variable in model.tokens.values()]
-    upper: Any = results.problem.upper_bound if engine.global_bound else None
-    proved = isinstance(upper, int | float) and math.isfinite(upper)
+    decided = (model.option if hasattr(model, "option") else model.tokens).values()
+    tokens = [pyo.value(variable, exception=False) for variable in decided]
+    sense, problem = sense_of(model), results.problem
+    limit: Any = None
+    if engine.global_bound:
+        limit = problem.upper_bound if sense > 0 else problem.lower_bound
+    proved = isinstance(limit, int | float) and math.isfinite(limit)
     report(
         tokens=None if None in tokens else tokens,
-        bound=(upper + bound_margin(model)) * model.ste_unit_per_s.value if proved else None,
+        bound=(limit + sense * bound_margin(model)) * value_unit(model) if proved else None,
         stop=STOPS.get(status, Stop.ERROR),
         status=status,
     )

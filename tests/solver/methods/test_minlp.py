@@ -229,7 +229,7 @@ def test_a_start_is_a_candidate() -> None:
     problem = family("paper", 3, seed=0, tokens=12)
     best = solve(problem, gap=0)
     result = solve(problem, "minlp", start=best, time_limit_s=20)
-    assert result.stats["incumbent_ste"] >= best.ste * (1 - 1e-6)
+    assert result.stats["incumbent_value"] >= best.ste * (1 - 1e-6)
 
 
 def impostor(monkeypatch: pytest.MonkeyPatch, folder: Path, *lines: str) -> None:
@@ -261,7 +261,7 @@ def test_a_hanging_engine_is_killed_and_what_it_said_counts(
     assert result.stats["status"] == "killed"
     assert result.stats["nodes"] == 5
     assert result.bound == 2 * best.ste
-    assert result.stats["found_ste"] == pytest.approx(best.ste, rel=1e-9)
+    assert result.stats["found_value"] == pytest.approx(best.ste, rel=1e-9)
     assert result.quality is Quality.FEASIBLE
 
 
@@ -305,7 +305,7 @@ def test_other_engines_find_the_same_optimum(name: str) -> None:
     best = solve(problem, gap=0)
     result = solve(problem, "minlp", engine=name, time_limit_s=30)
     assert result.stop is Stop.CONVERGED, result.message
-    assert result.stats["found_ste"] == pytest.approx(best.ste, rel=1e-3)
+    assert result.stats["found_value"] == pytest.approx(best.ste, rel=1e-3)
     assert (result.bound < math.inf) == ENGINES[name].global_bound
     assert result.bound >= best.ste
 
