@@ -18,6 +18,7 @@ import math
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..physics import loops
 from ..physics.jit import compiled_on
@@ -27,6 +28,8 @@ from ..problem import FloatArray, IntArray
 from ..tolerances import EPSILON
 
 compiled = compiled_on(loops)
+
+BooleanArray = NDArray[np.bool_]
 
 NEVER: Final = 2**60
 """In place of a number of blocks where none is enough."""
@@ -386,21 +389,27 @@ def relaxed(options: BlockOptions, candidates: Candidates, round_s: float) -> Re
 
 
 @compiled
+def chosen(candidates: Candidates, keep: BooleanArray) -> Candidates:
+    """Some of the candidates, (S,)."""
+    clients, size = candidates.first.shape[0] - 1, 0
+    kept, ends = np.empty(candidates.option.shape[0], np.int64), np.zeros(clients + 1, np.int64)
+    for m in range(clients):
+        for i in range(candidates.first[m], candidates.first[m + 1]):
+            if keep[i]:
+                kept[size] = i
+                size += 1
+        ends[m + 1] = size
+    return Candidates(ends, candidates.option[kept[:size]], candidates.blocks[kept[:size]])
+
+
+@compiled
 def survivors(candidates: Candidates, relaxation: Relaxation, least: float) -> Candidates:
     """The candidates that choices of some least utility may hold, in this round and in shorter ones.
 
     In a shorter round every candidate needs as many blocks or more, so its loss at the same price is no less.
     """
-    first, option = candidates.first, candidates.option
-    clients, size = first.shape[0] - 1, 0
-    kept, ends = np.empty(option.shape[0], np.int64), np.zeros(clients + 1, np.int64)
-    for m in range(clients):
-        for i in range(first[m], first[m + 1]):
-            if relaxation.bound - relaxation.loss[i] >= least:
-                kept[size] = i
-                size += 1
-        ends[m + 1] = size
-    return Candidates(ends, option[kept[:size]], relaxation.blocks[kept[:size]])
+    now = Candidates(candidates.first, candidates.option, relaxation.blocks)
+    return chosen(now, relaxation.bound - relaxation.loss >= least)
 
 
 @compiled

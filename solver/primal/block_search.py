@@ -26,6 +26,7 @@ from ..bounds.block_knapsack import (
     all_of,
     best_choice,
     block_options,
+    chosen,
     extent,
     fastest_round,
     last_change_s,
@@ -33,10 +34,12 @@ from ..bounds.block_knapsack import (
     survivors,
     upload_s,
 )
-from ..gap_budget import PROOF
+from ..bounds.choice_loops import visit
+from ..gap_budget import CLEARING, PROOF
 from ..method import Answer, Request
 from ..objective import Objective, Retained, Ste
 from ..physics.loops import LONGEST_S
+from ..physics.option_loops import taken
 from ..physics.options import SKIP, Options, options_of, with_limits_of
 from ..problem import IntArray, Problem
 from ..result import Stop, TracePoint
@@ -54,6 +57,9 @@ MOST_PAIRS: Final = 1e9
 NARROWEST: Final = 0.1
 """Relative width of an interval, as a share of the gap, that is not split where a knapsack is too large."""
 
+PATIENCE: Final = 150
+"""Steps after which intervals are also held against a band that is shared at will."""
+
 HALVED: Final = 4.0
 """An interval so many times longer than what was cut off is halved."""
 
@@ -68,6 +74,7 @@ class BlockSearch:
     Attributes:
         objective: with its limits as in `permitted`.
         bounding: the options within limits raised beyond the tolerance: bounds are proved for them.
+        shared: the same, with all blocks together as a band that is shared at will.
         permitted: within limits raised by what `evaluate` accepts: choices are judged there.
         sends: (J,) whether an option is more than skipping.
         request: for the gap and the clock.
@@ -82,6 +89,7 @@ class BlockSearch:
 
     objective: Objective
     bounding: BlockOptions
+    shared: Options
     permitted: BlockOptions
     sends: NDArray[np.bool_]
     request: Request
@@ -157,10 +165,12 @@ def search_blocks(problem: Problem, request: Request, max_nodes: int) -> Answer:
     raised = problem.with_raised_limits(BOUND_SHARE)
     options = options_of(raised)
     bounding, permitted = level_of(options, problem, BOUND_SHARE), level_of(options, problem, PERMITTED_SHARE)
+    shared = with_limits_of(options, raised)._replace(bandwidth_hz=bounding.blocks * bounding.block_hz)
     objective = problem.objective.relaxed(PERMITTED_SHARE)
     search = BlockSearch(
         objective,
         bounding,
+        shared,
         permitted,
         options.row != SKIP,
         request,
@@ -173,9 +183,9 @@ def search_blocks(problem: Problem, request: Request, max_nodes: int) -> Answer:
     bound, stop = _search(search, raised.objective)
     if stop is Stop.CONVERGED and not _proved(search, bound):
         # A billionth of a limit decides: what is delivered is sought within the tolerance itself.
-        search.bounding = permitted
+        band_hz = permitted.blocks * permitted.block_hz
+        search.bounding, search.shared = permitted, shared._replace(bandwidth_hz=band_hz)
         _search(search, objective)
-        search.bounding = bounding
     stats = {
         "blocks": permitted.blocks,
         "options": int(options.row.shape[0]),
@@ -351,12 +361,14 @@ class Interval(NamedTuple):
         high_s: b, s.
         candidates: options that count in it.
         relaxation: at b.
+        seen: its length as a share of b when it was last held against a band that is shared at will.
     """
 
     low_s: float
     high_s: float
     candidates: Candidates
     relaxation: Relaxation
+    seen: float
 
 
 class RatioSearch:
@@ -381,13 +393,13 @@ class RatioSearch:
         """Of the STE, 1/s, over all intervals."""
         return max(self.target(), -self.heap[0][0] if self.heap else 0.0)
 
-    def add(self, low_s: float, high_s: float, candidates: Candidates) -> Relaxation:
+    def add(self, low_s: float, high_s: float, candidates: Candidates, seen: float = math.inf) -> Relaxation:
         """An interval, unless the relaxation at its end excludes it."""
         relaxation = self.search.relaxed(candidates, high_s)
         if relaxation.value > self.search.value * high_s:
             self.search.offer(candidates.option[relaxation.choice], high_s)
         if relaxation.bound > self.target() * low_s:
-            interval = Interval(low_s, high_s, candidates, relaxation)
+            interval = Interval(low_s, high_s, candidates, relaxation, seen)
             heappush(self.heap, (-relaxation.bound / low_s, self.search.steps, interval))
         return relaxation
 
@@ -406,9 +418,51 @@ class RatioSearch:
             grown = GROWTH if relaxation.bound > -math.inf and self.search.choice is not None else 2.0 * grown
         return None
 
+    def divide(self, low_s: float, high_s: float, candidates: Candidates, seen: float) -> None:
+        """Both halves of an interval, or itself where it is too short."""
+        middle_s = math.sqrt(low_s) * math.sqrt(high_s)
+        if low_s < middle_s < high_s:
+            self.add(low_s, middle_s, candidates, seen)
+            low_s = middle_s
+        self.add(low_s, high_s, candidates, seen)
+
+    def shorten(self, interval: Interval) -> Interval | None:
+        """What a band that is shared at will leaves of an interval for whole blocks; None where nothing.
+
+        Its bound is convex in the round time, so one price serves a whole interval. Where the band has to be
+        shared in whole blocks to exclude it, that is left to do.
+        """
+        search, target = self.search, self.target()
+        low_s, high_s, candidates = interval.low_s, interval.high_s, interval.candidates
+        named = np.zeros(search.sends.shape[0], np.bool_)
+        named[candidates.option] = True
+        options, _ = taken(search.shared, named)
+        search.steps += 1
+        found = visit(options, low_s, high_s, 0.0, target, 0.0, CLEARING * search.request.gap)
+        if found.low_s > found.high_s:
+            return None
+        length = 1.0 - low_s / high_s
+        hopeless = found.clearing.bound > target * found.contact_s
+        if found.high_s < high_s or not hopeless:
+            fewer = chosen(candidates, found.keep)
+            if hopeless:
+                self.add(found.low_s, found.high_s, fewer, length)
+            else:
+                self.divide(found.low_s, found.high_s, fewer, length)
+            return None
+        interval.relaxation.loss[~found.keep] = math.inf
+        return interval._replace(low_s=found.low_s, seen=length)
+
     def refine(self, interval: Interval) -> None:
         """Solve the knapsack at the end of an interval where that pays, cut off what it excludes, halve."""
-        search, relaxation = self.search, interval.relaxation
+        length = 1.0 - interval.low_s / interval.high_s
+        resists = self.search.steps > PATIENCE and self.target() > 0.0
+        if resists and 0.0 < length <= 0.5 * interval.seen:
+            shortened = self.shorten(interval)
+            if shortened is None:
+                return
+            interval = shortened
+        search, relaxation, seen = self.search, interval.relaxation, interval.seen
         low_s, high_s, bound = interval.low_s, interval.high_s, relaxation.bound
         target, solved, tried = self.target(), False, False
         doubt = bound - max(relaxation.value, 0.0)
@@ -431,13 +485,10 @@ class RatioSearch:
         if tried and not solved and high_s <= low_s * (1.0 + NARROWEST * search.request.gap):
             self.open = max(self.open, bound / low_s)
             return
-        middle_s = math.sqrt(low_s) * math.sqrt(end_s)
-        halved = end_s == high_s or end_s / low_s - 1.0 > HALVED * (high_s / end_s - 1.0)
-        if halved and low_s < middle_s < end_s:
-            self.add(low_s, middle_s, candidates)
-            self.add(middle_s, end_s, candidates)
+        if end_s == high_s or end_s / low_s - 1.0 > HALVED * (high_s / end_s - 1.0):
+            self.divide(low_s, end_s, candidates, seen)
         else:
-            self.add(low_s, end_s, candidates)
+            self.add(low_s, end_s, candidates, seen)
 
 
 def best_ratio(search: BlockSearch) -> tuple[float, Stop]:

@@ -66,8 +66,12 @@ def check(problem: Problem, answer: Answer, gap: float) -> float:
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-@pytest.mark.parametrize("gap", [1e-4, 1e-9])
-def test_answers_and_bounds_are_those_of_brute_force(objective: str, gap: float) -> None:
+@pytest.mark.parametrize(("gap", "patience"), [(1e-4, 0), (1e-4, 150), (1e-9, 0)])
+def test_answers_and_bounds_are_those_of_brute_force(
+    objective: str, gap: float, patience: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the bound of a band that is shared at will from the first step on, and later."""
+    monkeypatch.setattr(block_search, "PATIENCE", patience)
     solved = impossible = 0
     for seed in range(90):
         try:
@@ -211,6 +215,27 @@ def test_menus_that_no_relaxation_decides_are_proved(wanted: Ste | Retained | Ro
     answer = search(problem, 1e-9)
     check(problem, answer, 1e-9)
     assert answer.stats["knapsacks"] > 0
+
+
+def test_a_ratio_that_is_the_same_at_all_round_times_is_proved() -> None:
+    """Utility by payload at the highest modulation: no bound in whole blocks alone comes near in few steps."""
+    bits = np.tile(1e4 * np.arange(101.0), (20, 1))
+    problem = Problem(
+        gain=1e-9 * np.ones(20),
+        bandwidth_hz=1e6,
+        max_power_w=1.0,
+        max_energy_j=1e3,
+        utility=bits / 1e4,
+        payload_bits=bits,
+        min_tokens=0,
+        max_bps_per_hz=2.0,
+        may_skip=True,
+        noise_w_per_hz=4e-18,
+        block_hz=1e4,
+    )
+    answer = search(problem)
+    assert check(problem, answer, 1e-4) == pytest.approx(200.0)
+    assert answer.stats["steps"] < 400
 
 
 @pytest.mark.parametrize("wanted", [Ste(), Retained(0.3), RoundTime(7.0)], ids=OBJECTIVES)
