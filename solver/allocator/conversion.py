@@ -6,13 +6,16 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from numbers import Real
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..checks import real_array
 from ..errors import ProblemError
+
+NUMBERS: Final = "bBhHiIlLqQefd"
+"""Characters of numpy's types for whole and real numbers of up to 64 bits."""
 
 
 def to_number(name: str, value: Any) -> float:
@@ -25,7 +28,7 @@ def to_number(name: str, value: Any) -> float:
         except OverflowError as error:
             raise ProblemError(name, "an int beyond all floats", "a real number", "Check it") from error
     if type(value) is np.ndarray:
-        if value.size == 1 and value.dtype.kind in "iuf" and value.dtype.itemsize <= 8:
+        if value.size == 1 and value.dtype.char in NUMBERS:
             return float(value.item())
     elif hasattr(value, "detach"):  # a tensor
         with suppress(Exception):  # what cannot be read so is refused below
