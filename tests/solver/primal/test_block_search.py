@@ -218,7 +218,7 @@ def test_menus_that_no_relaxation_decides_are_proved(wanted: Ste | Retained | Ro
 
 
 def test_a_ratio_that_is_the_same_at_all_round_times_is_proved() -> None:
-    """Utility by payload at the highest modulation: no bound in whole blocks alone comes near in few steps."""
+    """Utility by payload at the highest modulation: whole blocks alone take steps as short as the gap."""
     bits = np.tile(1e4 * np.arange(101.0), (20, 1))
     problem = Problem(
         gain=1e-9 * np.ones(20),
