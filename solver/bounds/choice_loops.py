@@ -23,8 +23,15 @@ compiled = compiled_on(loops, option_lists, option_loops)
 MOST_PRICES: Final = 200
 """Far beyond what the search for a clearing price takes."""
 
+MOST_ADJUSTMENTS: Final = 12
+"""Prices tried for the tangents of one interval."""
+
+CLOSE: Final = 1.1
+"""Ratio of prices between which the best one is close enough."""
+
 STEEP: Final = 0.5
-"""Share of the wideband limit beyond which a tangent at the middle of an interval would be too steep."""
+"""Share of the wideband limit, or fall of the need over an interval as a share of the need, beyond which a
+tangent at its middle would be too steep: next to its own overhead an option would seem to cost nothing."""
 
 
 class Clearing(NamedTuple):
@@ -203,6 +210,27 @@ def clear_choices(
 
 
 @compiled
+def excess(
+    first: IntArray, utility: FloatArray, cost: FloatArray, budget: float, price: float, unit: float
+) -> tuple[float, float]:
+    """The dual bound at some costs and a price, rounding included, and its slope: what is idle."""
+    total, idle, magnitude = price * budget, budget, price * budget
+    for m in range(first.shape[0] - 1):
+        best, chosen = -math.inf, -1
+        for j in range(first[m], first[m + 1]):
+            if cost[j] < math.inf:
+                worth = utility[j] - price * cost[j]
+                if worth > best:
+                    best, chosen = worth, j
+        if chosen < 0:
+            return -math.inf, budget
+        total += best
+        magnitude += utility[chosen] + price * abs(cost[chosen])
+        idle -= cost[chosen]
+    return total + unit * magnitude, idle
+
+
+@compiled
 def visit(
     options: Options,
     low_s: float,
@@ -238,7 +266,7 @@ def visit(
     for j in range(count):
         need, change, _, rho = need_and_condition(options, j, middle_s)
         at_s[j], need_hz[j], fall[j], middle_hz[j] = middle_s, need, change, need
-        if rho > STEEP:
+        if rho > STEEP or -change * width_s > STEEP * need:
             need, change, _, _ = need_and_condition(options, j, high_s)
             at_s[j], need_hz[j], fall[j] = high_s, need, change
         if need < math.inf and options.row[j] != SKIP and options.nats[j] > 0.0:
@@ -256,44 +284,58 @@ def visit(
         return Visit(-math.inf, -math.inf, keep, high_s, low_s, contact_s, clearing, nothing)
     choice = filled_choice(options.first, options.utility, at_contact, options.bandwidth_hz, clearing)
     mu = clearing.price / (contact_s - origin_s) if contact_s > origin_s else 0.0
-    at_low, at_high = np.empty(count), np.empty(count)
-    most_low = mu * options.bandwidth_hz * (low_s - origin_s)
-    most_high = mu * options.bandwidth_hz * (high_s - origin_s)
-    magnitude = most_high
-    best_low, best_high = np.empty(clients), np.empty(clients)
-    for m in range(clients):
-        best_low[m] = best_high[m] = -math.inf
-        largest = 0.0
-        for j in range(options.first[m], options.first[m + 1]):
-            at_low[j] = at_high[j] = -math.inf
-            if need_hz[j] < math.inf:
-                charged_s = at_s[j] - origin_s
-                cost, rise = charged_s * need_hz[j], need_hz[j] + charged_s * fall[j]
-                at_low[j] = options.utility[j] - mu * (cost + rise * (low_s - at_s[j]))
-                at_high[j] = options.utility[j] - mu * (cost + rise * (high_s - at_s[j]))
-                if at_low[j] > best_low[m]:
-                    best_low[m] = at_low[j]
-                    doubt = mu * (cost + 4.0 * (need_hz[j] - charged_s * fall[j]) * width_s)
-                    largest = max(largest, options.utility[j] + doubt)
-                if at_high[j] > best_high[m]:
-                    best_high[m] = at_high[j]
-                    doubt = mu * (cost + 4.0 * (need_hz[j] - charged_s * fall[j]) * width_s)
-                    largest = max(largest, options.utility[j] + doubt)
-        most_low, most_high = most_low + best_low[m], most_high + best_high[m]
-        magnitude += largest
-    most_low, most_high = most_low + options.unit * magnitude, most_high + options.unit * magnitude
-    over_low, over_high = most_low - (offset + slope * low_s), most_high - (offset + slope * high_s)
+    cost_low, cost_high = np.empty(count), np.empty(count)
+    for j in range(count):
+        cost_low[j] = cost_high[j] = math.inf
+        if need_hz[j] < math.inf:
+            charged_s = at_s[j] - origin_s
+            cost, rise = charged_s * need_hz[j], need_hz[j] + charged_s * fall[j]
+            doubt = options.unit * (cost + 4.0 * (need_hz[j] - charged_s * fall[j]) * width_s)
+            cost_low[j] = cost + rise * (low_s - at_s[j]) - doubt
+            cost_high[j] = cost + rise * (high_s - at_s[j]) - doubt
+    wanted_low, wanted_high = offset + slope * low_s, offset + slope * high_s
     margin = 4.0 * options.unit * (abs(offset) + slope * high_s)
-    over_low, over_high = over_low + margin, over_high + margin
+    budget_low = options.bandwidth_hz * (low_s - origin_s)
+    budget_high = options.bandwidth_hz * (high_s - origin_s)
+    # The clearing price is best in the middle; for the tangents at the ends it is searched.
+    low_mu, high_mu = 0.0, math.inf
+    best_excess, best_mu = math.inf, mu
+    for _ in range(MOST_ADJUSTMENTS):
+        over_low, idle_low = excess(options.first, options.utility, cost_low, budget_low, mu, options.unit)
+        over_high, idle_high = excess(
+            options.first, options.utility, cost_high, budget_high, mu, options.unit
+        )
+        over_low, over_high = over_low - wanted_low, over_high - wanted_high
+        larger, idle = max(over_low, over_high), idle_low if over_low > over_high else idle_high
+        if larger < best_excess:
+            best_excess, best_mu = larger, mu
+        if larger + margin < 0.0 or mu == 0.0:
+            break
+        if idle < 0.0:  # more is wanted than there is: a higher price bounds better
+            low_mu = mu
+            mu = 4.0 * mu if high_mu == math.inf else math.sqrt(mu * high_mu)
+        else:
+            high_mu = mu
+            mu = 0.25 * mu if low_mu == 0.0 else math.sqrt(mu * low_mu)
+        if high_mu <= CLOSE * low_mu:
+            break
+    mu = best_mu
+    most_low, _ = excess(options.first, options.utility, cost_low, budget_low, mu, options.unit)
+    most_high, _ = excess(options.first, options.utility, cost_high, budget_high, mu, options.unit)
+    over_low, over_high = most_low - wanted_low + margin, most_high - wanted_high + margin
     if over_low < 0.0 and over_high < 0.0:
         return Visit(most_low, most_high, keep, high_s, low_s, contact_s, clearing, choice)
     for m in range(clients):
+        best_low = best_high = -math.inf
         for j in range(options.first[m], options.first[m + 1]):
-            doubt = 4.0 * options.unit * (abs(at_low[j]) + abs(at_high[j]))
-            short = (
-                best_low[m] - at_low[j] > over_low + doubt and best_high[m] - at_high[j] > over_high + doubt
-            )
-            keep[j] = need_hz[j] < math.inf and not short
+            if cost_low[j] < math.inf:
+                best_low = max(best_low, options.utility[j] - mu * cost_low[j])
+                best_high = max(best_high, options.utility[j] - mu * cost_high[j])
+        for j in range(options.first[m], options.first[m + 1]):
+            if cost_low[j] < math.inf:
+                loss_low = best_low - (options.utility[j] - mu * cost_low[j])
+                loss_high = best_high - (options.utility[j] - mu * cost_high[j])
+                keep[j] = not (loss_low > over_low + margin and loss_high > over_high + margin)
     # Between the ends the excess is below its chord: nothing wins where that is below 0.
     from_s, to_s = low_s, high_s
     if over_low < 0.0:
