@@ -135,10 +135,10 @@ STOREYS: dict[str, tuple[str, ...]] = {
             "bound_tightening",
             "price_cover",
             "interval_search",
-            "priced_choices",
             "block_knapsack",
         ),
         *("choice_goal", "choice_loops", "choice_search"),
+        *("priced_menu", "priced_choices", "priced_rounds"),
     ),
     "solver/primal": (
         *("delivery", "dinkelbach", "optimum", "whole_search", "warm_start"),

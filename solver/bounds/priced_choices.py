@@ -12,16 +12,16 @@ import heapq
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..physics import price_loops
 from ..physics.price_loops import BooleanArray, PricedBound
 from ..problem import FloatArray, IntArray
 from ..result import Stop
 from .goal import Monitor, record
+from .priced_menu import Menu
 
 TOLERANCE: Final = 0.01
 """Share of the gap that the search for prices may leave."""
@@ -37,22 +37,6 @@ MOST_SWAPS: Final = 40
 
 MOST_PAIRED: Final = 600
 """Up to so many options, changes of two clients at once are weighed up."""
-
-
-class Menu(NamedTuple):
-    """What can be chosen.
-
-    Attributes:
-        options: (J,) of `price_loops.PRICED`.
-        first: (M + 1,) client m has options first[m] up to first[m + 1].
-        bandwidth_hz: W.
-        asked: required sum of utilities, 0 for none.
-    """
-
-    options: NDArray[Any]
-    first: IntArray
-    bandwidth_hz: float
-    asked: float
 
 
 class Shared(NamedTuple):
@@ -142,9 +126,10 @@ def new_choice_search(
     gap: float,
     scale: float,
     monitor: Monitor,
+    known: float = math.inf,
 ) -> ChoiceSearch:
-    """A search that knows no choice."""
-    nobody = Shared(np.empty(0, np.int64), math.inf, np.empty(0), 0.0)
+    """A search that knows no choice, but a cost from which on none is wanted."""
+    nobody = Shared(np.empty(0, np.int64), known, np.empty(0), 0.0)
     return ChoiceSearch(relaxed, permitted, allowance, gap, scale, monitor, nobody)
 
 
@@ -312,7 +297,7 @@ def improve(search: ChoiceSearch) -> None:
     owner = np.repeat(np.arange(menu.first.shape[0] - 1), np.diff(menu.first))
     utility, need = menu.options["utility"], menu.options["low_hz"]
     allowed = need <= menu.options["high_hz"]
-    better = search.best.cost < math.inf
+    better = search.best.choice.shape[0] > 0
     while better and not search.monitor.request.expired():
         best = search.best
         _, charged = price_loops.replies(menu.options, allowed, best.price)
@@ -339,12 +324,13 @@ def improve(search: ChoiceSearch) -> None:
             better |= offer(search, choice, best.price)
 
 
-def search_priced_choices(search: ChoiceSearch, max_nodes: int) -> Stop:
-    """Find the best choice and bound all; how the search ended."""
+def search_priced_choices(search: ChoiceSearch, max_nodes: int, guess: float = 0.0) -> Stop:
+    """Find the best choice and bound all, given a guess of the price; how the search ended."""
     menu = search.relaxed
     if menu.options.shape[0] == menu.first.shape[0] - 1:  # nothing to choose: its price proves it
-        offer(search, menu.first[:-1].copy(), 0.0)
-    add_node(search, menu.options["low_hz"] <= menu.options["high_hz"], search.best.price)
+        offer(search, menu.first[:-1].copy(), guess)
+    guess = search.best.price if search.best.choice.shape[0] > 0 else guess
+    add_node(search, menu.options["low_hz"] <= menu.options["high_hz"], guess)
     if search.heap:
         improve(search)
         record(search.monitor, search.best.cost, search.bound)
@@ -362,4 +348,4 @@ def search_priced_choices(search: ChoiceSearch, max_nodes: int) -> Stop:
         if search.best.cost < before:
             improve(search)
             record(search.monitor, search.best.cost, search.bound)
-    return Stop.CONVERGED if search.best.cost < math.inf else Stop.INFEASIBLE
+    return Stop.CONVERGED if search.best.choice.shape[0] > 0 else Stop.INFEASIBLE

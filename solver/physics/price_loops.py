@@ -11,7 +11,7 @@ choice within W hertz and of utility U costs, whatever the two prices (`docs/exa
 One text, compiled where numba is there and plain Python where not (`jit`). All loops live in this file, since
 numba's cache does not see changes in another one; they fill no array of their caller.
 
-**Rounding.** A reply that is off by a relative :math:`\delta` costs :math:`\delta^2` more, which is nothing for the
+**Rounding.** A reply that is off by a relative :math:`\delta` costs :math:`\delta^2` more: nothing, for the
 roots here. What is left is the rounding of terms and sums: `UNITS` and the number of options, in units of
 EPSILON, of the magnitudes in them.
 """
@@ -110,6 +110,7 @@ def energy_options(
     slot_s: FloatArray,
     area: FloatArray,
     bandwidth_hz: float,
+    widest: float,
     per_joule: float,
     per_utility: float,
 ) -> NDArray[Any]:
@@ -123,6 +124,7 @@ def energy_options(
         slot_s: (J,) of `slots`, s.
         area: (J,) least time-bandwidth products, Hz s.
         bandwidth_hz: W.
+        widest: largest bandwidth of an option, shares of W.
         per_joule: > 0.
         per_utility: >= 0.
     """
@@ -141,7 +143,7 @@ def energy_options(
             need = max(area[j], nats[j] / client["nats_per_hz_s"]) / slot_s[j]
         options[j]["low_hz"] = need
         if need <= bandwidth_hz:
-            options[j]["high_hz"] = bandwidth_hz
+            options[j]["high_hz"] = widest * bandwidth_hz
             options[j]["rate"] = nats[j] / slot_s[j]
             options[j]["joules"] = per_joule * (slot_s[j] / client["gain_over_noise"])
     return options
@@ -666,3 +668,202 @@ def least_power(
                 limit_w, rate = min(limit_w, client["energy_j"] / upload_s), nats[m] / upload_s
             power_w[m] = min(limit_w, w / client["gain_over_noise"] * math.expm1(rate / w))
     return power_w
+
+
+# 5. Intervals of round times
+
+
+@compiled
+def rent_and_energy(nats: float, area: float, rent: float, joules: float) -> tuple[float, float, float]:
+    """Least energy x its price + rent x time-bandwidth product within a slot.
+
+    Args:
+        nats: s.
+        area: least time-bandwidth product, Hz s.
+        rent: per Hz s.
+        joules: N0/h per joule's price: cost of an energy over noise of 1.
+
+    Returns:
+        (cost, product of least cost, Hz s, inf at no rent; derivative of the cost in the least product).
+    """
+    y = energy_root(rent / joules)
+    least = nats / area
+    if y > least:
+        slope = rent - joules * energy_ratio(least)[0] if least < 690.0 else -LARGEST
+        energy = joules * (area * math.expm1(least)) if least < 700.0 else math.inf
+        return energy + rent * area, area, max(slope, 0.0)
+    if y <= 0.0:
+        return joules * nats, math.inf, 0.0
+    wide = nats / y
+    return joules * (wide * math.expm1(y)) + rent * wide, wide, 0.0
+
+
+@compiled
+def tangent_of_cost(
+    client: Any,
+    nats: float,
+    slot_s: float,
+    area: float,
+    root: float,
+    price: float,
+    joules: float,
+    delay_s: float,
+) -> tuple[float, float]:
+    """Energy and rent of one upload in a slot, and their slope in the slot, without a deadline.
+
+    Args:
+        client: of `physics.options.ROW`.
+        nats: s.
+        slot_s: t, s.
+        area: least time-bandwidth product, Hz s, before caps.
+        root: its z.
+        price: mu, cost per Hz s.
+        joules: N0/h per joule's price.
+        delay_s: overhead less omega, s.
+    """
+    least = nats / client["nats_per_hz_s"]
+    cost, wide, gain = rent_and_energy(nats, max(area, least), price * (1.0 + delay_s / slot_s), joules)
+    slope = 0.0
+    if delay_s > 0.0 and wide < math.inf:
+        slope = -price * wide * (delay_s / slot_s / slot_s)
+    if gain > 0.0 and area >= least and client["max_power_w"] * slot_s < client["energy_j"]:
+        slope -= gain * area / (root * slot_s)
+    return cost, slope
+
+
+@compiled
+def slope_in_round(
+    rows: NDArray[Any],
+    row: IntArray,
+    nats: FloatArray,
+    origin_s: float,
+    per_joule: float,
+    price: float,
+    round_s: float,
+    slot_s: FloatArray,
+    area: FloatArray,
+    root: FloatArray,
+) -> float:
+    """Right derivative in the round time of what a choice costs, charged mu (tau - omega) per hertz.
+
+    Args:
+        rows: (R,), as in `slots`.
+        row: (M,), likewise, of the choice.
+        nats: (M,), likewise.
+        origin_s: omega, s.
+        per_joule: > 0.
+        price: mu, cost per Hz s.
+        round_s: tau, s.
+        slot_s: (M,) slots there, s.
+        area: (M,) least time-bandwidth products, Hz s, before caps.
+        root: (M,) their z.
+    """
+    total = 0.0
+    for m in range(row.shape[0]):
+        if row[m] >= 0 and nats[m] > 0.0:
+            client = rows[row[m]]
+            joules = per_joule / client["gain_over_noise"]
+            delay_s = max(client["overhead_s"] - origin_s, 0.0)
+            if round_s - client["overhead_s"] < client["deadline_s"]:
+                total += tangent_of_cost(
+                    client, nats[m], slot_s[m], area[m], root[m], price, joules, delay_s
+                )[1]
+            elif price > 0.0:
+                least = max(area[m], nats[m] / client["nats_per_hz_s"])
+                rent = price * ((round_s - origin_s) / slot_s[m])
+                total += price * (rent_and_energy(nats[m], least, rent, joules)[1] / slot_s[m])
+    return total
+
+
+@compiled
+def interval_costs(
+    rows: NDArray[Any],
+    row: IntArray,
+    nats: FloatArray,
+    utility: FloatArray,
+    allowed: BooleanArray,
+    bandwidth_hz: float,
+    origin_s: float,
+    per_joule: float,
+    price: float,
+    ends_s: tuple[float, float],
+    slot_s: FloatArray,
+    area: FloatArray,
+    root: FloatArray,
+    last_slot_s: FloatArray,
+    last_area: FloatArray,
+    last_root: FloatArray,
+) -> tuple[FloatArray, FloatArray]:
+    """(J,) ends of affine functions below what options cost within the rounds of an interval.
+
+    An option is charged price x (tau - omega) per hertz. That is convex in tau up to its deadline, and what
+    it were without one is below it throughout; from the deadline on it is concave, and at the deadline least
+    (`docs/exact_priced.md`). Lowered by their rounding; inf where an option cannot be sent or is not allowed.
+
+    Args:
+        rows: (R,), as in `slots`.
+        row: (J,), likewise.
+        nats: (J,), likewise.
+        utility: (J,).
+        allowed: (J,).
+        bandwidth_hz: W.
+        origin_s: omega, no later than any sender's overhead, s.
+        per_joule: > 0.
+        price: mu, cost per Hz s, >= 0.
+        ends_s: a and b, s.
+        slot_s: (J,) slots where tangents touch, s, of `slots`.
+        area: (J,) least time-bandwidth products there, Hz s, before caps.
+        root: (J,) their z.
+        last_slot_s: (J,) slots at b, s.
+        last_area: (J,) products at b, Hz s.
+        last_root: (J,) their z.
+    """
+    count = row.shape[0]
+    unit = (count + UNITS) * EPSILON
+    at_low, at_high = np.full(count, math.inf), np.full(count, math.inf)
+    low_s, high_s = ends_s
+    for j in range(count):
+        if not allowed[j]:
+            continue
+        fixed, magnitude = -utility[j], utility[j]
+        low = high = 0.0
+        if row[j] >= 0:
+            client = rows[row[j]]
+            fixed += per_joule * client["before_j"]
+            magnitude += per_joule * client["before_j"]
+            if last_slot_s[j] < 0.0:
+                continue
+            if nats[j] > 0.0:
+                if not last_slot_s[j] > 0.0:
+                    continue
+                last = max(last_area[j], nats[j] / client["nats_per_hz_s"])
+                if not last / last_slot_s[j] <= bandwidth_hz:
+                    continue
+                joules = per_joule / client["gain_over_noise"]
+                deadline_s = client["overhead_s"] + client["deadline_s"]
+                if low_s >= deadline_s:
+                    low, _, _ = rent_and_energy(
+                        nats[j], last, price * (low_s - origin_s) / last_slot_s[j], joules
+                    )
+                    high, _, _ = rent_and_energy(
+                        nats[j], last, price * (high_s - origin_s) / last_slot_s[j], joules
+                    )
+                    magnitude += max(low, high)
+                else:
+                    t, a, z = slot_s[j], area[j], root[j]
+                    if not (t > 0.0 and a < math.inf):
+                        t, a, z = last_slot_s[j], last_area[j], last_root[j]
+                    delay_s = max(client["overhead_s"] - origin_s, 0.0)
+                    cost, slope = tangent_of_cost(client, nats[j], t, a, z, price, joules, delay_s)
+                    touch_s = client["overhead_s"] + t
+                    low, high = cost + slope * (low_s - touch_s), cost + slope * (high_s - touch_s)
+                    magnitude += cost - slope * (high_s + touch_s)
+                    if high_s > deadline_s:
+                        flat, _, _ = rent_and_energy(
+                            nats[j], last, price * (deadline_s - origin_s) / last_slot_s[j], joules
+                        )
+                        if 2.0 * flat > low + high:
+                            low = high = flat
+        at_low[j] = fixed + low - unit * magnitude
+        at_high[j] = fixed + high - unit * magnitude
+    return at_low, at_high

@@ -1,4 +1,4 @@
-"""`exact` where costs are separable given a price of bandwidth: `Energy` and `TotalTime`."""
+"""`exact` where costs are separable given a price of bandwidth: energy, sums of times, prices of joules."""
 
 from __future__ import annotations
 
@@ -11,118 +11,120 @@ from ..bounds.goal import Monitor
 from ..bounds.priced_choices import (
     PROVED,
     TOLERANCE,
-    ChoiceSearch,
-    Menu,
     fits,
     new_choice_search,
     search_priced_choices,
     share_band,
 )
+from ..bounds.priced_menu import Menu, chosen_options, menu_of
+from ..bounds.priced_rounds import new_round_search, price_choice, round_menu, search_rounds
 from ..method import Answer, Request
-from ..objective import TotalTime
+from ..objective import Weighted
 from ..physics import price_loops
-from ..physics.loops import LONGEST_S, least_areas
-from ..physics.options import Options, options_of, rows_of
-from ..problem import FloatArray, IntArray, Problem
+from ..physics.options import Options, options_of, with_limits_of
+from ..problem import FloatArray, Problem
 from ..tolerances import BOUND_SHARE, FEASIBILITY, PERMITTED_SHARE
+
+SHARES = (0.0, 0.5 * FEASIBILITY, PERMITTED_SHARE)
+"""By how much of themselves limits are exceeded in turn when a choice is delivered."""
 
 
 def search_priced(problem: Problem, request: Request, max_nodes: int) -> Answer:
     """The best choice of options by branch and bound, with the best shares of the band.
 
-    With one option per client this is one convex problem of one price. `bound` holds for all that `evaluate`
-    accepts, whenever the search ends.
+    With one option per client, energy and sum of times are one convex problem of one price. `bound` holds for
+    all that `evaluate` accepts, whenever the search ends.
 
-    `stats` has nodes (bounded), options (choices of all clients), and tolerance_used, the share by which the
-    allocation exceeds its limits.
+    `stats` has nodes (bounded), options (of all clients), options_dominated (left out), and tolerance_used,
+    the share by which the allocation exceeds its limits.
     """
-    options = options_of(problem.with_raised_limits(BOUND_SHARE))
+    raised = problem.with_raised_limits(BOUND_SHARE)
+    options = options_of(raised)
+    permitted = with_limits_of(options, problem.with_raised_limits(PERMITTED_SHARE))
+    stats = {"options": int(options.row.shape[0]), "options_dominated": options.dominated}
+    if isinstance(problem.objective, Weighted):
+        return _search_rounds(problem, problem.objective, options, permitted, request, max_nodes, stats)
     search = new_choice_search(
-        menu_of(problem, options, BOUND_SHARE),
-        menu_of(problem, options, PERMITTED_SHARE),
+        menu_of(options, raised.objective),
+        menu_of(permitted, problem.objective.relaxed(PERMITTED_SHARE)),
         lambda cost: cost - cost / (1.0 + PROVED * request.gap),
         request.gap,
         0.0,
         Monitor(request),
     )
     stop = search_priced_choices(search, max_nodes)
-    stats = {"nodes": search.nodes, "options": int(options.row.shape[0])}
-    if search.best.cost == math.inf:
-        return Answer(None, stop, search.bound, stats=stats, trace=tuple(search.monitor.trace))
-    allocation, cost, share = deliver_choice(problem, options, search)
+    stats["nodes"] = search.nodes
+    trace = tuple(search.monitor.trace)
+    if search.best.choice.shape[0] == 0:
+        return Answer(None, stop, search.bound, stats=stats, trace=trace)
+    enough = _enough(search.best.cost, search.bound, request.gap, 0.0)
+    for share in SHARES:
+        limited = problem.with_raised_limits(share) if share else problem
+        chosen = chosen_options(with_limits_of(options, limited), search.best.choice)
+        menu = menu_of(chosen, limited.objective)
+        everyone = np.arange(problem.clients)
+        shared = search.best._replace(cost=math.inf)
+        if fits(menu, everyone):
+            shared = share_band(menu, everyone, search.best.price, TOLERANCE * request.gap, 0.0)
+        if shared.cost <= enough:
+            break
     return Answer(
-        allocation=allocation,
+        allocation=allocation_of(problem, chosen, menu, shared.bandwidth_hz),
         stop=stop,
-        bound=min(search.bound, cost),
+        bound=min(search.bound, shared.cost),
         stationary=True,
-        claimed_value=cost,
-        trace=tuple(search.monitor.trace),
+        claimed_value=shared.cost,
+        trace=trace,
         stats=stats | {"tolerance_used": share},
     )
 
 
-def menu_of(problem: Problem, options: Options, share: float) -> Menu:
-    """What the options cost with limits raised by a share of themselves."""
-    raised = problem.with_raised_limits(share) if share else problem
-    rows, objective, bandwidth_hz = rows_of(raised), raised.objective, raised.bandwidth_hz
-    if isinstance(objective, TotalTime):
-        slot_s, nats, energy = price_loops.slots(rows, options.row, options.nats, LONGEST_S)
-        area, _ = least_areas(nats, energy)
-        sender = rows[options.row]
-        most_j = np.minimum(sender["max_power_w"] * LONGEST_S, sender["energy_j"])
-        last_area, _ = least_areas(nats, most_j * sender["gain_over_noise"])
-        weight = np.repeat(objective.weights(problem.clients), np.diff(options.first))
-        priced = price_loops.time_options(
-            rows, options.row, options.nats, weight, slot_s, area, last_area, bandwidth_hz
+def _search_rounds(
+    problem: Problem,
+    objective: Weighted,
+    relaxed: Options,
+    permitted: Options,
+    request: Request,
+    max_nodes: int,
+    stats: dict[str, int],
+) -> Answer:
+    """Utilities less a price of time and energy, over round times too."""
+    search = new_round_search(relaxed, permitted, objective, request.gap, Monitor(request))
+    stop = search_rounds(search, max_nodes)
+    stats["nodes"] = search.nodes
+    trace = tuple(search.monitor.trace)
+    best = search.best
+    if not best.shared.cost < math.inf:
+        return Answer(None, stop, -search.bound, stats=stats, trace=trace)
+    enough = _enough(best.shared.cost, search.bound, request.gap, search.scale)
+    for share in SHARES:
+        limits = with_limits_of(relaxed, problem.with_raised_limits(share) if share else problem)
+        found = price_choice(
+            limits, objective, best.shared.choice, best.round_s, best.shared.price, TOLERANCE * request.gap
         )
-    else:
-        slot_s, nats, energy = price_loops.slots(rows, options.row, options.nats, objective.longest_round_s)
-        area, _ = least_areas(nats, energy)
-        priced = price_loops.energy_options(
-            rows, options.row, options.nats, options.utility, slot_s, area, bandwidth_hz, 1.0, 0.0
-        )
-    return Menu(priced, options.first, bandwidth_hz, objective.least_retained)
-
-
-def deliver_choice(
-    problem: Problem, options: Options, search: ChoiceSearch
-) -> tuple[Allocation, float, float]:
-    """The best known choice as an allocation, what it costs, and what tolerance that uses.
-
-    The limits are met exactly where the choice fits so and it costs no more than the gap. Else by half of the
-    tolerance, or all of it.
-    """
-    choice, bound = search.best.choice, search.bound
-    chosen = chosen_options(options, choice)
-    enough = bound * (1.0 + search.gap)
-    if enough < search.best.cost:  # not proved: what exact limits cost shall be within the gap all the same
-        enough = search.best.cost * (1.0 + search.gap)
-    for share in (0.0, 0.5 * FEASIBILITY, PERMITTED_SHARE):
-        menu = menu_of(problem, chosen, share)
-        alone = np.arange(choice.shape[0])
-        if fits(menu, alone):
-            shared = share_band(menu, alone, search.best.price, TOLERANCE * search.gap, search.scale)
-            if shared.cost <= enough or share == PERMITTED_SHARE:
-                break
-    power_w = least_power(problem, chosen, menu, shared.bandwidth_hz, share)
-    row = None if problem.is_one_row_each and not (chosen.row == SKIPPED).any() else chosen.row
-    return Allocation(chosen.tokens, shared.bandwidth_hz, power_w, row), shared.cost, share
-
-
-def chosen_options(options: Options, choice: IntArray) -> Options:
-    """Those of a choice only, one per client."""
-    return options._replace(
-        first=np.arange(choice.shape[0] + 1),
-        row=options.row[choice],
-        tokens=options.tokens[choice],
-        utility=options.utility[choice],
-        nats=options.nats[choice],
+        if found.shared.cost <= enough:
+            break
+    chosen = chosen_options(limits, best.shared.choice)
+    menu = round_menu(chosen, objective, found.round_s)
+    return Answer(
+        allocation=allocation_of(problem, chosen, menu, found.shared.bandwidth_hz),
+        stop=stop,
+        bound=max(-search.bound, -found.shared.cost),
+        stationary=True,
+        claimed_value=-found.shared.cost,
+        trace=trace,
+        stats=stats | {"tolerance_used": share},
     )
 
 
-def least_power(
-    problem: Problem, chosen: Options, menu: Menu, bandwidth_hz: FloatArray, share: float
-) -> FloatArray:
-    """(M,) powers that finish just in time on given bandwidths, W, within the limits of the menu."""
-    rows = rows_of(problem.with_raised_limits(share))
-    return price_loops.least_power(rows, chosen.row, chosen.nats, menu.options, bandwidth_hz)
+def _enough(cost: float, bound: float, gap: float, scale: float) -> float:
+    """What exact limits may cost: what the bound proves, and where it proves nothing the gap more."""
+    base = cost if bound + gap * max(abs(bound), scale) < cost else bound
+    return base + gap * max(abs(base), scale)
+
+
+def allocation_of(problem: Problem, chosen: Options, menu: Menu, bandwidth_hz: FloatArray) -> Allocation:
+    """A choice on given bandwidths, with the powers that end each upload just in time."""
+    power_w = price_loops.least_power(chosen.rows, chosen.row, chosen.nats, menu.options, bandwidth_hz)
+    named = not problem.is_one_row_each or bool((chosen.row == SKIPPED).any())
+    return Allocation(chosen.tokens, bandwidth_hz, power_w, chosen.row if named else None)
