@@ -132,9 +132,14 @@ def kinked_between(options: Options, choice: IntArray, low_s: float, high_s: flo
 
 
 @compiled
-def extent_of_choice(options: Options, choice: IntArray) -> tuple[float, float, float]:
-    """(least, last, estimated) round time of a choice, s: largest overhead, largest deadline, by payload."""
-    origin_s = last_s = effort = 0.0
+def extent_of_choice(options: Options, choice: IntArray) -> tuple[float, float, float, bool]:
+    """Where to look for the least round of a choice.
+
+    Returns:
+        (largest overhead, s; the last deadline, s; an estimate by payload, s; whether the first may be it,
+        where all who send bits have begun before).
+    """
+    origin_s = last_s = effort = latest_s = 0.0
     senders = 0
     for m in range(choice.shape[0]):
         if options.row[choice[m]] != SKIP:
@@ -142,12 +147,15 @@ def extent_of_choice(options: Options, choice: IntArray) -> tuple[float, float, 
     for m in range(choice.shape[0]):
         r = options.row[choice[m]]
         if r != SKIP:
-            row = options.rows[r]
+            row, nats = options.rows[r], options.nats[choice[m]]
             origin_s = max(origin_s, row["overhead_s"])
             last_s = max(last_s, row["overhead_s"] + row["deadline_s"])
             fair_snr = row["max_power_w"] * row["gain_over_noise"] * (senders / options.bandwidth_hz)
-            effort += options.nats[choice[m]] / min(math.log1p(fair_snr), row["nats_per_hz_s"])
-    return origin_s, last_s, origin_s + effort / options.bandwidth_hz
+            effort += nats / min(math.log1p(fair_snr), row["nats_per_hz_s"])
+            if nats > 0.0:
+                latest_s = max(latest_s, row["overhead_s"])
+    instant = senders == 0 or latest_s < origin_s or effort == 0.0
+    return origin_s, last_s, origin_s + effort / options.bandwidth_hz, instant
 
 
 @compiled
@@ -172,27 +180,30 @@ def least_round_of_choice(options: Options, choice: IntArray, guess_s: float) ->
     Cost: two to five evaluations.
     """
     budget = options.bandwidth_hz
-    origin_s, last_s, estimate_s = extent_of_choice(options, choice)
+    origin_s, last_s, estimate_s, instant = extent_of_choice(options, choice)
     last_s = min(last_s * (1.0 + 1e-15), LONGEST_S)
-    total, _, _ = chosen_total_and_slope(options, choice, last_s)
-    if not total <= budget:
-        return math.inf
-    total, _, _ = chosen_total_and_slope(options, choice, origin_s)
-    if total <= budget:
-        return origin_s
+    if instant:
+        total, _, _ = chosen_total_and_slope(options, choice, origin_s)
+        if total <= budget:
+            return origin_s
     longest = last_s - origin_s
     start_s = guess_s if origin_s < guess_s < math.inf else estimate_s
     step = start_s - origin_s
     if not step > 0.0:  # next to a large overhead
         step = 1e-15 * origin_s
-    low, high = 0.0, longest
-    for _ in range(MOST_STEPS):
+    low, high = 0.0, math.inf
+    for iteration in range(MOST_STEPS):
         step = min(step, longest)
         total, slope, steepest = chosen_total_and_slope(options, choice, origin_s + step)
         if total <= budget:
             high = step
         else:
             low = step
+            hopeless = step >= longest or (iteration == 3 and high == math.inf)
+            if hopeless and not choice_fits(options, choice, last_s):
+                return math.inf
+            if step >= longest:  # fits by the other sum, which rounds otherwise
+                return last_s
         if total < math.inf and slope < 0.0:
             exponent = slope * step / total
             change = math.log(budget / total) / exponent
@@ -208,10 +219,10 @@ def least_round_of_choice(options: Options, choice: IntArray, guess_s: float) ->
         if high - low <= 4e-15 * (origin_s + high):
             break
         if not low < new < high:
-            new = math.sqrt(low) * math.sqrt(high) if low > 0.0 else 0.5 * high
-        if not low < new < high:
-            new = 0.5 * (low + high)
-        step = new
+            new = math.sqrt(low) * math.sqrt(high) if low > 0.0 and high < math.inf else 0.5 * (low + high)
+            if not low < new < high:
+                new = 0.5 * (low + high)
+        step = new if new < math.inf else 2.0 * step
     return origin_s + high
 
 

@@ -111,11 +111,13 @@ def rows_of(problem: Problem) -> NDArray[Any]:
 def _uniform(*arrays: NDArray[Any]) -> Iterator[NDArray[Any]]:
     """The arrays, contiguous and read-only: loops are compiled for each kind of array that they meet."""
     for array in arrays:
-        contiguous = np.ascontiguousarray(array)
-        if contiguous.flags.writeable:
-            contiguous = contiguous.view()
-            contiguous.flags.writeable = False
-        yield contiguous
+        flags = array.flags
+        if flags.c_contiguous and not flags.writeable:
+            yield array
+            continue
+        uniform = np.ascontiguousarray(array).view()
+        uniform.flags.writeable = False
+        yield uniform
 
 
 def _order(problem: Problem) -> IntArray:

@@ -87,11 +87,13 @@ def shortest_round(goal: ChoiceGoal) -> tuple[float, Stop]:
     shorter ones.
     """
     required, options = goal.least_retained, goal.relaxed
-    _, least_s = option_loops.fastest_choice(options, math.inf)
+    fastest, least_s = option_loops.fastest_choice(options, math.inf)
     if not least_s < math.inf:
         return math.inf, Stop.INFEASIBLE
     low_s = least_s * (1.0 - AXIS)
-    goal.offer(option_loops.fastest_choice(goal.permitted, least_s)[0], least_s)
+    goal.offer(fastest, least_s)
+    if not goal.has_choice():  # it may need the last bit of the tolerance
+        goal.offer(option_loops.fastest_choice(goal.permitted, least_s)[0], least_s)
     if goal.has_choice():  # the fastest of all has enough
         return low_s, Stop.CONVERGED
     last_s = float((options.rows["overhead_s"] + options.rows["deadline_s"]).max()) * (1.0 + AXIS)
