@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess  # fresh interpreters, to time the import
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from importlib.util import find_spec
 from itertools import chain
 from statistics import median
@@ -23,10 +22,16 @@ IMPORT: Final = (
 )
 
 
+REPORTED: Final = (
+    *("gain", "importance", "bits_per_token", "max_power_w"),
+    *("max_energy_j", "deadline_s", "overhead_s", "min_tokens"),
+)
+"""What clients say of themselves in the token problem."""
+
+
 def clients_of(problem: Problem, convert: Callable[[Any], Any]) -> list[Client]:
-    """The problem's clients, as they would report themselves: what both hold, converted."""
-    arrays = {entry.name: getattr(problem, entry.name, None) for entry in fields(Client)}
-    reported = {name: value for name, value in arrays.items() if isinstance(value, np.ndarray)}
+    """The clients of a token problem, as they would report themselves, every value converted."""
+    reported = {name: getattr(problem, name) for name in REPORTED}
     return [
         Client(m, **{name: convert(value[m].copy()) for name, value in reported.items()})
         for m in range(problem.clients)
