@@ -7,7 +7,6 @@ that another one of the same client beats in every respect are left out (`docs/e
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -77,17 +76,21 @@ def options_of(problem: Problem) -> Options:
     clients, tokens = problem.clients, problem.tokens
     first, row, count, utility, nats, dominated = _listed(
         rows,
-        *_uniform(_order(problem), problem.client),
+        _uniform(_order(problem)),
+        _uniform(problem.client),
         clients,
-        *_uniform(problem.may_skip, problem.min_tokens, problem.max_tokens, problem.bits_per_token),
+        _uniform(problem.may_skip),
+        _uniform(problem.min_tokens),
+        _uniform(problem.max_tokens),
+        _uniform(problem.bits_per_token),
         float(problem.extra_tokens),
-        *_uniform(
-            NO_TABLE if problem.payload_bits is None else problem.payload_bits,
-            problem.importance,
-            NO_TABLE if problem.utility is None else problem.utility,
-        ),
+        NO_TABLE if problem.payload_bits is None else _uniform(problem.payload_bits),
+        _uniform(problem.importance),
+        NO_TABLE if problem.utility is None else _uniform(problem.utility),
         problem.objective.counts_utility,
-        *_uniform(problem.max_energy_j, problem.max_psd_w_per_hz, problem.max_bps_per_hz),
+        _uniform(problem.max_energy_j),
+        _uniform(problem.max_psd_w_per_hz),
+        _uniform(problem.max_bps_per_hz),
     )
     unit = (clients + tokens + CLOSED_FORM_UNITS) * EPSILON
     return Options(rows, first, row, count, utility, nats, problem.bandwidth_hz, unit, int(dominated))
@@ -101,23 +104,26 @@ def with_limits_of(options: Options, problem: Problem) -> Options:
 def rows_of(problem: Problem) -> NDArray[Any]:
     """(R,) of `ROW`."""
     return _gathered(
-        *_uniform(problem.max_power_w, problem.max_energy_j, problem.before_j),
-        *_uniform(problem.overhead_s, problem.deadline_s, problem.gain),
+        _uniform(problem.max_power_w),
+        _uniform(problem.max_energy_j),
+        _uniform(problem.before_j),
+        _uniform(problem.overhead_s),
+        _uniform(problem.deadline_s),
+        _uniform(problem.gain),
         problem.noise_w_per_hz,
-        *_uniform(problem.max_psd_w_per_hz, problem.max_bps_per_hz),
+        _uniform(problem.max_psd_w_per_hz),
+        _uniform(problem.max_bps_per_hz),
     )
 
 
-def _uniform(*arrays: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """The arrays, contiguous and read-only: loops are compiled for each kind of array that they meet."""
-    for array in arrays:
-        flags = array.flags
-        if flags.c_contiguous and not flags.writeable:
-            yield array
-            continue
-        uniform = np.ascontiguousarray(array).view()
-        uniform.flags.writeable = False
-        yield uniform
+def _uniform(array: NDArray[Any]) -> NDArray[Any]:
+    """The array, contiguous and read-only: loops are compiled for each kind of array that they meet."""
+    flags = array.flags
+    if flags.c_contiguous and not flags.writeable:
+        return array
+    uniform = np.ascontiguousarray(array).view()
+    uniform.flags.writeable = False
+    return uniform
 
 
 def _order(problem: Problem) -> IntArray:

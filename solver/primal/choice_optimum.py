@@ -17,14 +17,18 @@ from ..physics import option_loops
 from ..physics.loops import LONGEST_S
 from ..problem import Problem
 from ..result import Stop
+from ..tolerances import EPSILON
 from .choice_delivery import deliver_choice
 from .first_choices import first_choices, most_choice
 
 TRIES: Final = 40
 """Round times at which a requirement is tested for good."""
 
-HALVINGS: Final = 60
+HALVINGS: Final = 100
 """Of the range of round times in which a requirement may be met."""
+
+FIRST_STRIDE: Final = 2.0
+"""Ratio of the first round times tried in it, from below; squared with every step."""
 
 
 def search_choices(problem: Problem, request: Request, max_nodes: int) -> Answer:
@@ -90,12 +94,15 @@ def shortest_round(goal: ChoiceGoal) -> tuple[float, Stop]:
     fastest, least_s = option_loops.fastest_choice(options, math.inf)
     if not least_s < math.inf:
         return math.inf, Stop.INFEASIBLE
-    low_s = least_s * (1.0 - AXIS)
     goal.offer(fastest, least_s)
     if not goal.has_choice():  # it may need the last bit of the tolerance
         goal.offer(option_loops.fastest_choice(goal.permitted, least_s)[0], least_s)
     if goal.has_choice():  # the fastest of all has enough
-        return low_s, Stop.CONVERGED
+        return least_s * (1.0 - AXIS), Stop.CONVERGED
+    _, sender_s = option_loops.fastest_sender(options)  # somebody has to send what is required
+    if not sender_s < math.inf:
+        return math.inf, Stop.INFEASIBLE
+    low_s = max(least_s, sender_s) * (1.0 - AXIS)
     last_s = float((options.rows["overhead_s"] + options.rows["deadline_s"]).max()) * (1.0 + AXIS)
     goal.offer(most_choice(goal), math.inf)
     high_s = min(goal.round_s, last_s, LONGEST_S)
@@ -105,13 +112,17 @@ def shortest_round(goal: ChoiceGoal) -> tuple[float, Stop]:
         if not reached:
             return math.inf, Stop.INFEASIBLE
     # The least round time at which the relaxation has enough, and choices on the way.
-    from_s, to_s = low_s, high_s
+    from_s, to_s, stride = low_s, high_s, FIRST_STRIDE
     for _ in range(HALVINGS):
         if to_s <= from_s * (1.0 + 0.1 * goal.gap) or goal.expired():
             break
         middle_s = math.sqrt(from_s) * math.sqrt(to_s) if from_s > 0.0 else 0.1 * to_s
+        middle_s = min(middle_s, max(from_s, EPSILON * to_s) * stride)
         reached, price = _may_reach(goal, middle_s, price)
-        from_s, to_s = (from_s, middle_s) if reached else (middle_s, to_s)
+        if reached:
+            to_s = min(middle_s, goal.round_s)
+        else:
+            from_s, stride = middle_s, stride * stride
     low_s = max(low_s, from_s)
     # What the relaxation leaves open is for dominance, which may drop nothing here.
     try_s = goal.target if goal.has_choice() else high_s
@@ -132,7 +143,7 @@ def shortest_round(goal: ChoiceGoal) -> tuple[float, Stop]:
         else:
             if try_s <= infeasible_below * (1.0 + 1e-3 * goal.gap):
                 break
-            try_s = math.sqrt(infeasible_below) * math.sqrt(try_s)
+            try_s = math.sqrt(max(infeasible_below, EPSILON * try_s)) * math.sqrt(try_s)
     return infeasible_below * (1.0 - AXIS), Stop.ITERATION_LIMIT
 
 
