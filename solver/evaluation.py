@@ -158,7 +158,8 @@ def _general(
     violations = {"psd": max(0.0, psd - 1.0), "skip": 1.0 if may_not else 0.0}
     if problem.block_hz is not None:
         blocks = bandwidth_hz / problem.block_hz
-        off = np.abs(blocks - np.round(blocks)) / np.maximum(np.round(blocks), 1.0)
+        whole = np.where(bandwidth_hz > 0.0, np.maximum(np.round(blocks), 1.0), 0.0)
+        off = np.abs(blocks - whole) / np.maximum(whole, 1.0)
         violations["blocks"] = float(np.max(off, initial=0.0))
     most_share = float(np.max(1.0 + (tokens - most) / np.maximum(most, 1), initial=0.0))
     found = found._replace(uplink_s=uplink_s, energy_j=energy_j, retained=retained, finish_s=finish_s)

@@ -42,8 +42,8 @@ def diagnose(problem: Problem) -> Diagnosis | None:
     together: the bandwidths that meet the deadlines with the fewest tokens add up to more than there
     is; clients without a deadline need arbitrarily little, but not nothing.
 
-    With alternatives, skipping, blocks or a longest round the same sums count, of each client's least need. Of
-    what an objective requires of all together only this is decided here: whether all utilities are enough.
+    With alternatives, skipping, blocks or a longest round the same sums count, of each client's least need.
+    Of what an objective requires of all only this is decided here: whether all utilities are enough.
 
     Limits count as `evaluate` counts them, tolerance included: what it accepts is never called infeasible.
     They are named as given. The largest set that fits takes clients by least bandwidth need.
@@ -116,13 +116,16 @@ def _diagnose_rows(problem: Problem) -> Diagnosis | None:
     can = (slot_s > 0.0) & (energy_j > 0.0)
     slot_s, energy_j = np.where(can, slot_s, 1.0), np.where(can, energy_j, 1.0)
     available_j = np.minimum(permitted.max_power_w * slot_s, energy_j)
-    area, _ = least_areas(nats, available_j * problem.gain / problem.noise_w_per_hz)
+    some = np.where(nats > 0.0, nats, 1.0)  # 0 bits have no closed form
+    area, _ = least_areas(some, available_j * problem.gain / problem.noise_w_per_hz)
     density = permitted.max_psd_w_per_hz * (problem.gain / problem.noise_w_per_hz)
     efficiency = np.minimum(problem.max_bps_per_hz * math.log(2.0), np.log1p(density))
     need = np.where(nats == 0.0, 0.0, np.maximum(area, nats / efficiency) / slot_s)
     unit_hz, budget = 1.0, permitted.bandwidth_hz
     if problem.block_hz is not None:
-        need = np.where(nats == 0.0, 0.0, np.maximum(np.ceil(need / problem.block_hz), 1.0))
+        # Counts may be as far from a whole number as `evaluate` takes.
+        block_hz = problem.block_hz * (1.0 + PERMITTED_SHARE)
+        need = np.where(nats == 0.0, 0.0, np.maximum(np.ceil(need / block_hz), 1.0))
         unit_hz, budget = problem.block_hz, math.floor(budget / problem.block_hz)
     need = np.where(can, need, math.inf)
     best = _best_rows(problem, need)
@@ -167,7 +170,8 @@ def _diagnose_rows(problem: Problem) -> Diagnosis | None:
         )
     required = permitted.objective.least_retained
     if required > 0.0:
-        most = _most_utility(problem, np.isfinite(need))
+        rounding = 1.0 + (problem.clients + problem.tokens) * EPSILON
+        most = float(most_utility(problem, np.isfinite(need)).sum()) * rounding
         if most < required:
             return Diagnosis(
                 limit="retained",
@@ -189,19 +193,22 @@ def _best_rows(problem: Problem, need: FloatArray) -> IntArray:
     return np.asarray(order[first])
 
 
-def _most_utility(problem: Problem, can: NDArray[np.bool_]) -> float:
-    """Sum of every client's largest utility, over the rows that can be sent."""
-    counts = np.arange(problem.tokens + 1)
+def most_utility(problem: Problem, can: NDArray[np.bool_] | None = None) -> FloatArray:
+    """(M,) the largest utility of each client over its rows and token counts, in reach or not.
+
+    Args:
+        problem: the instance.
+        can: (R,) which rows count; by default all.
+    """
     if problem.utility is None:
-        worth = np.concatenate(
-            (np.zeros((problem.row_count, 1)), np.cumsum(problem.importance, axis=1)), axis=1
-        )
+        worth = problem.worth_of(np.arange(problem.row_count), problem.max_tokens)
     else:
-        worth = problem.utility
-    allowed = (counts >= problem.min_tokens[:, None]) & (counts <= problem.max_tokens[:, None]) & can[:, None]
+        counts = np.arange(problem.tokens + 1)
+        allowed = (counts >= problem.min_tokens[:, None]) & (counts <= problem.max_tokens[:, None])
+        worth = np.max(problem.utility, axis=1, where=allowed, initial=0.0)
     best = np.zeros(problem.clients)
-    np.maximum.at(best, problem.client, np.max(worth, axis=1, where=allowed, initial=0.0))
-    return float(best.sum()) * (1.0 + (problem.clients + problem.tokens) * EPSILON)
+    np.maximum.at(best, problem.client, worth if can is None else np.where(can, worth, 0.0))
+    return best
 
 
 @compiled

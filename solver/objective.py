@@ -44,6 +44,12 @@ class Objective:
         counts_utility: whether utilities matter to it at all.
         least_retained: sum of utilities that an allocation must reach; 0 for none.
         longest_round_s: round time that it must keep, s; inf for none.
+
+    Examples:
+        >>> from stsflora.solver import Energy, Objective, Ste
+        >>> objectives: list[Objective] = [Ste(), Energy(round_s=1.0)]
+        >>> [objective.maximises for objective in objectives]
+        [True, False]
     """
 
     name: ClassVar[str] = ""

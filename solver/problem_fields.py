@@ -210,6 +210,8 @@ def flags(value: Any, clients: int) -> NDArray[np.bool_]:
     if value is False:
         return constant(False, clients)
     array = any_array("Problem.may_skip", value)
+    if array.strides == (0,):  # from `constant`, maybe for another number of clients
+        array = array[:1]
     good = array.dtype == np.bool_ or (array.dtype.kind in "iu" and bool(((array == 0) | (array == 1)).all()))
     if not good or array.shape not in {(clients,), (), (1,)}:
         raise ProblemError(
