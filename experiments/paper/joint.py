@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
 from ...benchmarks.paper_cell import (
-    BITS_PER_ELEMENT,
+    BATCH,
+    WIDTH,
     Setting,
     before_upload_s,
     cell_problem,
@@ -20,143 +20,144 @@ from ...benchmarks.paper_cell import (
 from ...benchmarks.report.drawing import canvas
 from ...benchmarks.report.records import Record
 from ...benchmarks.report.text_table import TextTable
+from ...models.vit.names import BIT_DEPTHS
 from ...solver import Problem, Result, solve
-from .figures import CLIENTS, MIN_TOKENS, Attention
+from ...solver.problem import FloatArray
+from ...solver.random_streams import random_stream
+from .figures import CLIENTS
 from .report import Report
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from .pictures import Pictures
+
 CUTS: Final = (2, 4, 6, 8)
 """Blocks that a client may run; the first is the paper's."""
 
-WORTH: Final = {32: 1.0, 16: 1.0, 8: 0.98}
-"""What a token is worth by bits per element, as a share: assumed, and stated with the result."""
+SMALL_CUTS: Final = (1, 2, 3)
+"""The same of the small ViT."""
 
-CHOICES: Final[Mapping[str, tuple[Sequence[int], Sequence[int]]]] = {
-    "tokens alone": (CUTS[:1], (32,)),
-    "tokens x cut": (CUTS, (32,)),
-    "tokens x bits": (CUTS[:1], tuple(WORTH)),
-    "tokens x bits x cut": (CUTS, tuple(WORTH)),
-}
-"""What is chosen per client: among these cuts and bits."""
+SHARES: Final = (0.02, 0.04, 0.06, 0.08, 0.12, 0.16, 0.25, 0.33, 0.5, 0.65, 0.82, 1.0)
+"""Token counts at which fidelity is measured, over N; between them it is interpolated."""
 
+CHOICES: Final = ("tokens alone", "tokens x cut", "tokens x bits", "tokens x bits x cut")
 LIMIT_S: Final = 60.0
 
 
-def joint(attention: Attention, seeds: int) -> Report:
-    """Solve every round with every choice, and compare.
+class Row(NamedTuple):
+    """An alternative of a client."""
+
+    client: int
+    cut: int
+    bits: int
+
+
+def joint(seen: Pictures, seeds: int) -> Report:
+    """Measure what tokens are worth by count, cut and bits, solve every round with every choice, compare.
 
     Args:
-        attention: with profiles after every block of `CUTS`.
+        seen: images and the ViT that looks at them.
         seeds: rounds.
     """
+    cuts = CUTS if seen.depth > CUTS[-1] else SMALL_CUTS
+    patches = seen.grid[0] * seen.grid[1]
+    counts: list[int] = np.unique(np.ceil(np.array(SHARES) * patches).astype(int)).tolist()
+    fidelity = seen.fidelity(cuts, counts, BIT_DEPTHS)
     rows: list[Record] = []
     for seed in range(seeds):
-        results = {name: solve(problem, time_limit_s=LIMIT_S) for name, problem in problems(attention, seed)}
-        alone = results["tokens alone"].value
-        rows += [
-            {
-                "choice": name,
-                "seed": seed,
-                "ste_per_s": result.value,
-                "over_tokens_alone": result.value / alone,
-                "gap": result.gap,
-                "seconds": result.seconds,
-                **_chosen(name, result),
-            }
-            for name, result in results.items()
-        ]
-    proved = max(row["gap"] for row in rows)
+        alone = 0.0
+        for name, menu, problem in _problems(fidelity, counts, cuts, seed):
+            result = solve(problem, time_limit_s=LIMIT_S)
+            alone = alone or result.value
+            rows.append(_record(name, menu, seed, result, alone))
+    worst = max(row["gap"] for row in rows)
     return Report(
         target="joint",
         title="Beyond the paper: tokens, bits and cut chosen together",
         setting=f"{CLIENTS} clients per round in the paper's cell (`benchmarks/paper_cell.py`), {seeds} "
-        f"drawn rounds, K_min = {MIN_TOKENS}, whole time: downlink of the client half and its forward pass "
-        "count, and grow with the cut. Every client chooses its own cut out of "
-        f"{', '.join(map(str, CUTS))} blocks and bits out of {', '.join(map(str, WORTH))} per element. "
-        f"Importance by cut: {', '.join(labels_of(attention).values())}; {attention.source}. A token in 8 "
-        "bits is assumed to be worth 0.98 of one in 32, one in 16 as much.",
-        tables=[_table(rows)],
+        "drawn rounds, whole time: downlink of the client half and its forward pass count, and grow with the "
+        f"cut. Every client chooses among cuts after {', '.join(map(str, cuts))} blocks, "
+        f"{', '.join(map(str, BIT_DEPTHS))} bits per element and all K from {counts[0]} to {patches}. Worth "
+        f"is measured on {len(seen.images)} images of {seen.name} with {seen.model}, not adapted: the cosine "
+        "similarity of the class token's last feature with that of the uncut model, when the K tokens of "
+        "most attention and the merged one are sent in so many bits. STE is then similarity per second.",
+        tables=[_table(rows), _worth_table(fidelity, counts)],
         data=rows,
         figure=_draw(rows),
-        remarks=[f"All {len(rows)} optima are proved, to a gap of {proved:.0e} at most."]
-        if proved <= 1e-4
-        else [f"The largest gap left after {LIMIT_S:g} s is {proved:.1e}."],
+        remarks=[
+            f"All {len(rows)} optima are proved, to a gap of {worst:.1e} at most."
+            if worst <= 1e-4
+            else f"The largest gap left after {LIMIT_S:g} s is {worst:.1e}."
+        ],
     )
 
 
-def labels_of(attention: Attention) -> dict[int, str]:
-    """The profile after every cut; drawn ones get steeper with the depth, as those of ViTs do."""
-    after = {cut: f"after block {cut}" for cut in CUTS}
-    if set(after.values()) <= set(attention.profiles):
-        return after
-    return dict(zip(CUTS, attention.profiles, strict=False))
-
-
-def problems(attention: Attention, seed: int) -> list[tuple[str, Problem]]:
-    """The problem of one round for each of `CHOICES`."""
+def _problems(
+    fidelity: Mapping[tuple[int, int], FloatArray], counts: Sequence[int], cuts: Sequence[int], seed: int
+) -> Iterator[tuple[str, list[Row], Problem]]:
+    """The problem of one round for each of `CHOICES`, with its rows."""
     setting = Setting(CLIENTS, seed)
-    round_problem = cell_problem(setting, whole_time=True)
+    cell = cell_problem(setting, whole_time=True)
     devices = paper_devices(setting)
-    importance = {
-        cut: replace(attention, label=label).importance(CLIENTS, seed)
-        for cut, label in labels_of(attention).items()
-    }
     clients = selected_clients(setting, devices)
-    before_s = {cut: before_upload_s(setting, devices, clients, cut) for cut in CUTS}
-    standing_s = round_problem.deadline_s + round_problem.overhead_s
-    found = []
-    for name, (cuts, depths) in CHOICES.items():
-        # A cut that a client has no time for is not among its rows.
+    before_s = {cut: before_upload_s(setting, devices, clients, cut) for cut in cuts}
+    standing_s = cell.deadline_s + cell.overhead_s
+    images = len(next(iter(fidelity.values())))
+    rng = random_stream(f"images of a joint choice's clients, seed {seed}")
+    batch = rng.choice(images, (CLIENTS, BATCH))
+    all_counts = np.arange(counts[-1] + 1)
+    for name in CHOICES:
         menu = [
-            (m, cut, bits)
+            Row(m, cut, bits)
             for m in range(CLIENTS)
-            for cut in cuts
-            for bits in depths
+            for cut in (cuts if "cut" in name else cuts[:1])
+            for bits in (sorted(BIT_DEPTHS) if "bits" in name else (max(BIT_DEPTHS),))
             if before_s[cut][m] < standing_s[m]
         ]
-        client = np.array([m for m, _, _ in menu])
-        overhead_s = np.array([before_s[cut][m] for m, cut, _ in menu])
+        of = [row.client for row in menu]
+        overhead_s = np.array([before_s[row.cut][row.client] for row in menu])
+        worth = [fidelity[row.cut, row.bits][batch[row.client]].sum(axis=0) for row in menu]
         fields: dict[str, Any] = {
-            field: getattr(round_problem, field)[client] for field in ("gain", "max_power_w", "max_energy_j")
+            field: getattr(cell, field)[of] for field in ("gain", "max_power_w", "max_energy_j")
         }
-        problem = Problem(
-            client=client,
-            importance=np.stack([WORTH[bits] * importance[cut][m] for m, cut, bits in menu]),
-            bits_per_token=[round_problem.bits_per_token[m] * bits / BITS_PER_ELEMENT for m, _, bits in menu],
-            bandwidth_hz=round_problem.bandwidth_hz,
-            overhead_s=overhead_s,
-            deadline_s=standing_s[client] - overhead_s,
-            min_tokens=MIN_TOKENS,
-            extra_tokens=round_problem.extra_tokens,
-            **fields,
+        yield (
+            name,
+            menu,
+            Problem(
+                client=of,
+                utility=np.stack([np.interp(all_counts, counts, np.maximum(total, 0.0)) for total in worth]),
+                bits_per_token=[BATCH * _token_bits(row.bits) for row in menu],
+                bandwidth_hz=cell.bandwidth_hz,
+                overhead_s=overhead_s,
+                deadline_s=standing_s[of] - overhead_s,
+                min_tokens=counts[0],
+                extra_tokens=cell.extra_tokens,
+                **fields,
+            ),
         )
-        found.append((name, problem))
-    return found
 
 
-def _chosen(name: str, result: Result) -> Record:
-    """Which cuts and bits were chosen, as texts, and the median K."""
+def _token_bits(bits: int) -> int:
+    from ...models.vit.quantisation import token_bits
+
+    return token_bits(WIDTH, bits)
+
+
+def _record(name: str, menu: Sequence[Row], seed: int, result: Result, alone: float) -> Record:
     assert result.allocation is not None
-    cuts, depths = CHOICES[name]
-    problem, rows = result.problem, result.allocation.rows_of(result.problem)
-    bits = problem.bits_per_token[rows] / problem.bits_per_token.max() * max(depths)
-    by_time = np.array(
-        [np.unique(problem.overhead_s[problem.client == m]) for m in range(problem.clients)], object
-    )
-    cut = [
-        cuts[int(np.searchsorted(by_time[m], problem.overhead_s[rows[m]]))] for m in range(problem.clients)
-    ]
+    chosen = [menu[row] for row in result.allocation.rows_of(result.problem)]
     return {
+        "choice": name,
+        "seed": seed,
+        "ste_per_s": result.value,
+        "over_tokens_alone": result.value / alone,
+        "gap": result.gap,
+        "seconds": result.seconds,
         "tokens": float(np.median(result.allocation.tokens)),
-        "cuts": _counted(cut),
-        "bits": _counted(np.rint(bits).astype(int).tolist()),
+        "cuts": " ".join(str(row.cut) for row in chosen),
+        "bits": " ".join(str(row.bits) for row in chosen),
     }
-
-
-def _counted(values: Sequence[int]) -> str:
-    return ", ".join(f"{value}: {count}" for value, count in sorted(Counter(values).items()))
 
 
 def _table(rows: Sequence[Record]) -> TextTable:
@@ -164,53 +165,48 @@ def _table(rows: Sequence[Record]) -> TextTable:
     for name in CHOICES:
         own = [row for row in rows if row["choice"] == name]
         times = np.array([row["over_tokens_alone"] for row in own])
-        tokens = np.median([row["tokens"] for row in own])
-        cuts = sum((_uncounted(row["cuts"]) for row in own), Counter())
-        bits = sum((_uncounted(row["bits"]) for row in own), Counter())
         lines.append(
             (
                 name,
                 f"{np.median(times):.2f}",
                 f"{times.min():.2f} to {times.max():.2f}",
-                f"{tokens:.0f}",
-                _shares(bits),
-                _shares(cuts),
+                f"{np.median([row['tokens'] for row in own]):.0f}",
+                _shares(row["bits"] for row in own),
+                _shares(row["cuts"] for row in own),
                 f"{1e3 * np.median([row['seconds'] for row in own]):.1f} ms",
             )
         )
     headers = (
-        "chosen per client",
-        "STE over tokens alone, median",
-        "range",
-        "K, median",
-        "bits",
-        "cuts",
-        "time",
+        *("chosen per client", "STE over tokens alone, median", "range"),
+        *("K, median", "bits", "cuts", "time, median"),
     )
     return TextTable("What the joint choice adds", headers, tuple(lines))
 
 
-def _uncounted(text: str) -> Counter[str]:
-    return Counter({value: int(count) for value, count in (entry.split(": ") for entry in text.split(", "))})
-
-
-def _shares(counts: Counter[str]) -> str:
-    total = sum(counts.values())
-    ordered = sorted(counts.items(), key=lambda entry: int(entry[0]))
+def _shares(texts: Iterable[str]) -> str:
+    counted = Counter(value for text in texts for value in text.split())
+    total = sum(counted.values())
+    ordered = sorted(counted.items(), key=lambda entry: int(entry[0]))
     return ", ".join(f"{value} ({count / total:.0%})" for value, count in ordered)
 
 
+def _worth_table(fidelity: Mapping[tuple[int, int], FloatArray], counts: Sequence[int]) -> TextTable:
+    lines = tuple(
+        (f"cut {cut}, {bits} bit", *(f"{value:.3f}" for value in single.mean(axis=0)))
+        for (cut, bits), single in fidelity.items()
+    )
+    return TextTable("Similarity by K", ("K", *map(str, counts)), lines)
+
+
 def _draw(rows: Sequence[Record]) -> Figure:
-    """A row of points per choice, one per round, and their median."""
+    """A line of points per choice, one per round, and their median."""
     figure, (axes,) = canvas("reproduce joint", 1, 1, (7.0, 2.8))
-    names = list(CHOICES)
-    for place, name in enumerate(names):
+    for place, name in enumerate(CHOICES):
         times = [row["over_tokens_alone"] for row in rows if row["choice"] == name]
         axes.plot(times, [place] * len(times), "o", color="tab:blue", alpha=0.35, markersize=5)
         axes.plot([float(np.median(times))], [place], "|", color="black", markersize=18, markeredgewidth=2)
-    axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
-    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_yticks(range(len(CHOICES)), CHOICES)
+    axes.set_ylim(len(CHOICES) - 0.5, -0.5)
     axes.set_xlabel("proved optimal STE over that of tokens alone; one point per round, bar: median")
     axes.grid(axis="x", alpha=0.3)
     return figure

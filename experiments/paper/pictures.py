@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.functional import cosine_similarity
 
 from ...models.data import Images, load_data
 from ...models.vit.attention import reading, token_scores
 from ...models.vit.backbone import DIGITS_VIT, create, digits_vit
+from ...models.vit.quantisation import encode
 from ...models.vit.split import split
+from ...models.vit.tokens import select
 from ...solver.problem import FloatArray
 
 READ_AT_ONCE = 32
@@ -39,6 +42,40 @@ class Pictures:
     def grid(self) -> tuple[int, int]:
         """Patches per column and per row."""
         return split(self.vit, 1).grid
+
+    @property
+    def depth(self) -> int:
+        """Blocks of the model."""
+        return len(split(self.vit, 1).server.vit.blocks) + 1
+
+    @torch.no_grad()
+    def fidelity(
+        self, cuts: Sequence[int], counts: Sequence[int], depths: Sequence[int]
+    ) -> dict[tuple[int, int], FloatArray]:
+        """How well tokens stand for their image, by (cut, bits per element): (n, len(counts)) similarities.
+
+        The cosine of the class token's last feature with that of the uncut model, when the K patches of
+        most attention and the merged token are sent in so many bits.
+        """
+        vit = self.vit.eval()
+        found: dict[tuple[int, int], list[FloatArray]] = {(c, b): [] for c in cuts for b in depths}
+        for index in torch.split(torch.arange(len(self.images)), READ_AT_ONCE):
+            images = self.images.normalised(index)
+            for cut in cuts:
+                halves = split(vit, cut)
+                with reading(halves.client.blocks[-1:]) as seen:
+                    tokens = halves.client(images)
+                whole = halves.server(tokens, pre_logits=True)
+                scores = token_scores("attention", seen, halves.prefix_tokens, halves.grid, torch.Generator())
+                for bits in depths:
+                    columns = []
+                    for count in counts:
+                        chosen = select(tokens, scores, count, prefix_tokens=halves.prefix_tokens)
+                        sent = encode(chosen.tokens, bits).restored()
+                        feature = halves.server(sent, chosen.valid, pre_logits=True)
+                        columns.append(cosine_similarity(feature, whole).double().numpy())
+                    found[cut, bits].append(np.stack(columns, axis=1))
+        return {key: np.concatenate(parts) for key, parts in found.items()}
 
     @torch.no_grad()
     def attention(self, blocks: Sequence[int]) -> dict[int, FloatArray]:

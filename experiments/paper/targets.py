@@ -17,7 +17,6 @@ from .figure8 import figure8a, figure8b, figure8c
 from .figure9 import figure9
 from .figure10 import DIGIT_COUNTS, PHOTO_COUNTS, accuracy_configs, figure10
 from .figures import Attention, drawn_attention
-from .joint import CUTS as JOINT_CUTS
 from .joint import joint
 from .report import Report
 from .settings import BACKBONES, DATASETS, TARGETS, ReproductionSettings
@@ -153,7 +152,7 @@ MAKERS: Final[Mapping[str, Callable[[ReproductionSettings, Train], Report]]] = d
             lambda s, _: figure8c(_attention(s), _amount(s, 3, 20), _amount(s, 5, 9)),
             lambda s, _: figure9(_pictures(s, _amount(s, 32, 256)), CUT),
             _figure10,
-            lambda s, _: joint(_attention(s, JOINT_CUTS), _amount(s, 2, 20)),
+            lambda s, _: joint(_pictures(s, _amount(s, 8, 64)), _amount(s, 2, 20)),
         ),
         strict=True,
     )

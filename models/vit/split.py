@@ -48,12 +48,13 @@ class ServerHalf(nn.Module):
         children = {"patch_embed": nn.Identity(), "blocks": vit.blocks[cut:]}
         self.vit = with_children(vit, children, own_parameters=False)
 
-    def forward(self, tokens: Tensor, valid: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, valid: Tensor | None = None, *, pre_logits: bool = False) -> Tensor:
         """Logits (B, classes) of a batch of tokens.
 
         Args:
             tokens: (B, T, C).
             valid: (B, T) bool; tokens that are not valid take no part. None for all.
+            pre_logits: the features (B, C) before the head's last layer instead.
 
         Raises:
             OptionError: tokens to be ignored in a model that pools over patches instead of reading [CLS].
@@ -71,7 +72,7 @@ class ServerHalf(nn.Module):
         x = tokens
         for block in self.vit.blocks:
             x = block(x, attn_mask=mask)
-        return self.vit.forward_head(self.vit.norm(x))
+        return self.vit.forward_head(self.vit.norm(x), pre_logits=pre_logits)
 
 
 @dataclass(frozen=True, eq=False)
