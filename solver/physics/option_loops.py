@@ -216,7 +216,7 @@ def least_round_of_choice(options: Options, choice: IntArray, guess_s: float) ->
             new = step * math.exp(min(max(change, -7.0), 7.0))
         else:
             new = step * (7.389056 if total > budget else 1.0 / 7.389056)
-        if high - low <= 4e-15 * (origin_s + high):
+        if high - low <= 4e-15 * (origin_s + step):
             break
         if not low < new < high:
             new = math.sqrt(low) * math.sqrt(high) if low > 0.0 and high < math.inf else 0.5 * (low + high)
