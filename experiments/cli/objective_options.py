@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields, replace
 from typing import Any, Final
 
-import numpy as np
-
 from ...solver import Objective, OptionError, Problem
 from ...solver.checks import numbers_in_range
+from ...solver.feasibility import most_utility
 from ...solver.objective import OBJECTIVES
-from ...solver.problem import FloatArray
 from .option_types import split_list
 
 WHO: Final = "stsflora solve"
@@ -49,20 +47,6 @@ def changed_problem(
     if objective is not None or given:
         fields_given["objective"] = _objective(problem.objective, objective, given)
     return replace(problem, **fields_given) if fields_given else problem
-
-
-def most_utility(problem: Problem) -> FloatArray:
-    """(M,) the largest utility of each client over its rows and token counts, those out of reach included."""
-    rows = np.arange(problem.row_count)
-    if problem.utility is None:
-        most = problem.worth_of(rows, problem.max_tokens)
-    else:
-        counts = np.arange(problem.tokens + 1)
-        allowed = (counts >= problem.min_tokens[:, None]) & (counts <= problem.max_tokens[:, None])
-        most = np.max(problem.utility, axis=1, where=allowed, initial=0.0)
-    best = np.zeros(problem.clients)
-    np.maximum.at(best, problem.client, most)
-    return best
 
 
 def _objective(current: Objective, name: str | None, given: Mapping[str, Any]) -> Objective:

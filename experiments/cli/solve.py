@@ -160,7 +160,7 @@ def _show(result: Result) -> None:
 def _show_clients(console: Console, result: Result) -> None:
     """Print a table of the first clients: what each sends, and what that takes and is worth."""
     from ...benchmarks.report.text_table import seconds_text
-    from .objective_options import most_utility
+    from ...solver.feasibility import most_utility
 
     problem, allocation, evaluation = result.problem, result.allocation, result.evaluation
     if allocation is None or evaluation is None:

@@ -15,6 +15,7 @@ from ..allocation import SKIPPED, Allocation
 from ..checks import choice
 from ..errors import OptionError, ProblemError, SolverFailedError
 from ..evaluation import Evaluation, evaluate
+from ..feasibility import most_utility
 from ..objective import Objective
 from ..problem import IntArray, Problem
 from ..registry import lookup
@@ -236,17 +237,8 @@ def _rows_of(problem: Problem, clients: Sequence[int]) -> IntArray:
 
 def _requiring(problem: Problem, retained_share: float) -> Problem:
     """The problem with a share of the clients' largest utilities as what is required."""
-    rows = np.arange(problem.row_count)
-    if problem.utility is None:
-        worth = problem.worth_of(rows, problem.max_tokens)
-    else:
-        counts = np.arange(problem.tokens + 1)
-        allowed = (counts >= problem.min_tokens[:, None]) & (counts <= problem.max_tokens[:, None])
-        worth = np.max(problem.utility, axis=1, where=allowed, initial=0.0)
-    most = np.zeros(problem.clients)
-    np.maximum.at(most, problem.client, worth)
-    objective = with_retained(problem.objective, retained_share * float(most.sum()))
-    return replace(problem, objective=objective)
+    most = float(most_utility(problem).sum())
+    return replace(problem, objective=with_retained(problem.objective, retained_share * most))
 
 
 def with_retained(objective: Objective, retained: float) -> Objective:
