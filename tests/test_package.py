@@ -143,9 +143,12 @@ STOREYS: dict[str, tuple[str, ...]] = {
     "solver/primal": (
         *("delivery", "dinkelbach", "optimum", "whole_search", "warm_start"),
         *("rounding", "blocks", "initial_points", "priced_search", "block_search"),
-        *("choice_delivery", "first_choices", "choice_optimum"),
+        *("choice_delivery", "first_choices", "choice_optimum", "best_choice"),
     ),
-    "solver/conic": ("engines", "data", "waiting", "program"),
+    "solver/conic": (
+        *("engines", "data", "waiting", "program", "engine_run"),
+        *("round_data", "round_program", "round_bounds", "round_search"),
+    ),
     "solver/minlp": (
         *("engines", "pieces", "entropy", "choices", "serving", "first_choices"),
         *("option_model", "option_search", "model", "process", "scip", "worker"),

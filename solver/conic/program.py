@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, Final, NamedTuple
 
@@ -86,7 +86,7 @@ class ConvexProgram:
     """
 
     def __init__(self, clients: int, engine: ConicEngine, form: str, joint: bool) -> None:
-        cp = _cvxpy()
+        cp = cvxpy()
         self.key = clients, engine.name, form, joint
         self.engine, self.form, self.joint = engine, form, joint
         self._data: dict[str, Any] = {}
@@ -149,24 +149,10 @@ class ConvexProgram:
         data, scale = coefficients(demand, centre, most, self.joint, earlier)
         for name, parameter in self._data.items():
             parameter.value = data[name]
-        try:
-            # The steps of `Problem.solve`: the clock can be asked between them. Its warnings of inaccurate
-            # answers are left out, since every answer is certified anyway, and to silence warnings would do
-            # so in all threads.
-            compiled, chain, inverse = self.problem.get_problem_data(
-                self.engine.name.upper(), enforce_dpp=True, solver_opts=self.engine.options(time_limit_s)
-            )
-            left_s = time_limit_s - (time.perf_counter() - started)
-            if left_s <= 0.0:
-                return "not started, the time was up"
-            answer = chain.solve_via_data(
-                self.problem, compiled, warm_start=False, solver_opts=self.engine.options(left_s)
-            )
-            if _interrupted(answer):
-                raise KeyboardInterrupt
-            self.problem.unpack(chain.invert(answer, inverse))
-        except Exception as error:  # engines have exceptions of their own
-            return f"{type(error).__name__}: {error}".split(". ")[0]
+        left_s = time_limit_s - (time.perf_counter() - started)
+        failure = engine_error(self.problem, self.engine, left_s)
+        if failure:
+            return failure
         r, multiplier = self._r.value, self._budget.dual_value
         if r is None or multiplier is None:
             return f"no point, {self.problem.status}"
@@ -186,6 +172,30 @@ class ConvexProgram:
         )
 
 
+def engine_error(problem: Any, engine: ConicEngine, time_limit_s: float) -> str:
+    """Solve a cvxpy problem; the reason in words where that fails, empty otherwise.
+
+    These are the steps of `Problem.solve`: the clock can be asked between them. Its warnings of inaccurate
+    answers are left out, since every answer is certified anyway, and to silence warnings would do so in all
+    threads.
+    """
+    started = time.perf_counter()
+    try:
+        compiled, chain, inverse = problem.get_problem_data(
+            engine.name.upper(), enforce_dpp=True, solver_opts=engine.options(time_limit_s)
+        )
+        left_s = time_limit_s - (time.perf_counter() - started)
+        if left_s <= 0.0:
+            return "not started, the time was up"
+        answer = chain.solve_via_data(problem, compiled, warm_start=False, solver_opts=engine.options(left_s))
+        if _interrupted(answer):
+            raise KeyboardInterrupt
+        problem.unpack(chain.invert(answer, inverse))
+    except Exception as error:  # engines have exceptions of their own
+        return f"{type(error).__name__}: {error}".split(". ")[0]
+    return ""
+
+
 class Programs:
     """Compiled programs, kept from round to round: only the data changes, nothing is compiled twice.
 
@@ -193,7 +203,7 @@ class Programs:
     """
 
     def __init__(self) -> None:
-        self._programs: dict[ProgramKey, ConvexProgram] = {}
+        self._programs: dict[tuple[Any, ...], Any] = {}
 
     def __len__(self) -> int:
         return len(self._programs)
@@ -206,10 +216,16 @@ class Programs:
 
     def take(self, clients: int, engine: ConicEngine, form: str, joint: bool) -> ConvexProgram:
         """The program of that kind, which is not kept: no other call gets it until it is brought back."""
-        kept = self._programs.pop((clients, engine.name, form, joint), None)
-        return ConvexProgram(clients, engine, form, joint) if kept is None else kept
+        key: ProgramKey = clients, engine.name, form, joint
+        taken: ConvexProgram = self.take_or_make(key, lambda: ConvexProgram(clients, engine, form, joint))
+        return taken
 
-    def keep(self, program: ConvexProgram) -> None:
+    def take_or_make(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+        """The program of any key, likewise."""
+        kept = self._programs.pop(key, None)
+        return make() if kept is None else kept
+
+    def keep(self, program: Any) -> None:
         """Keep a program for later calls."""
         self._programs[program.key] = program
 
@@ -222,6 +238,6 @@ def _interrupted(answer: Any) -> bool:
     return report.get("exitFlag") == ECOS_INTERRUPTED or report.get("status_val") == SCS_INTERRUPTED
 
 
-def _cvxpy() -> Any:
+def cvxpy() -> Any:
     """The package, imported on first use; its own types are incomplete."""
     return import_module("cvxpy")

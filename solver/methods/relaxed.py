@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -16,9 +15,10 @@ from ..bounds.interval_search import AXIS
 from ..bounds.price_cover import PriceCover
 from ..checks import choice
 from ..conic.data import Centre, least_snr, retained
+from ..conic.engine_run import EngineRun, form_for
 from ..conic.engines import ENGINES, FORMS, ConicEngine
-from ..conic.program import ConvexProgram, Programs, Solution
-from ..conic.waiting import answer_within
+from ..conic.program import Programs, Solution
+from ..conic.round_search import RoundSearch
 from ..errors import OptionError
 from ..gap_budget import RECENTRING, RELAXATION, STALLED
 from ..method import Answer, Request
@@ -27,21 +27,9 @@ from ..physics.demand import Demand
 from ..primal.delivery import deliver
 from ..primal.rounding import best_common_tokens, round_and_improve
 from ..problem import FloatArray, Problem
-from ..registry import register
-from ..result import Stop, TracePoint
+from ..registry import EVERYTHING, register
+from ..result import TracePoint
 from ..tolerances import BOUND_SHARE, PERMITTED_SHARE
-
-FALLBACKS: Final = ("highs", "clarabel", "ecos")
-"""Engines that take over from one that fails, in this order, all with tangent cuts."""
-
-FLAT_CONE: Final = 0.05
-"""Below this signal-to-noise ratio cones are too flat for an engine's tolerance; cuts serve better."""
-
-MOST_CONES: Final = 300
-"""With more clients cvxpy takes longer to compile cones (9 s for 1,000, as a square) than cuts take."""
-
-PATIENCE_S: Final = 0.5
-"""How long an engine may overrun the time limit before its answer is given up."""
 
 JOINT_PROGRAMS: Final = 12
 FIXED_ROUNDS: Final = 64
@@ -57,7 +45,18 @@ DENSE: Final = 2.0
 WHO: Final = "solver 'relaxed'"
 
 
-@register("relaxed", proves="bound", takes={"ste": {"overheads"}}, needs=("cvxpy",), extra="convex")
+ONE_ROW: Final = EVERYTHING - {"alternatives", "blocks"}
+
+TAKES: Final = {
+    "ste": {"overheads"},
+    "retained": ONE_ROW,
+    "round_time": ONE_ROW,
+    "weighted": ONE_ROW,
+    "energy": ONE_ROW,
+}
+
+
+@register("relaxed", proves="bound", takes=TAKES, needs=("cvxpy",), extra="convex")
 def relaxed(
     problem: Problem,
     request: Request,
@@ -95,9 +94,10 @@ def relaxed(
         OptionError, MissingDependencyError: the engine or form is unknown, does not fit or is absent.
     """
     asked = _checked(engine, form, joint, programs)
-    return _RelaxationRun(problem, request, Programs() if programs is None else programs, joint).run(
-        asked, form
-    )
+    kept = Programs() if programs is None else programs
+    if problem.is_plain:
+        return _RelaxationRun(problem, request, kept, joint).run(asked, form)
+    return RoundSearch(problem, request, kept).run(asked, form)
 
 
 def _checked(engine: Any, form: Any, joint: Any, programs: Any) -> ConicEngine:
@@ -115,11 +115,11 @@ def _checked(engine: Any, form: Any, joint: Any, programs: Any) -> ConicEngine:
     return asked
 
 
-class _RelaxationRun:
-    """One call: the incumbent, the cover of round times, and what the engines did."""
+class _RelaxationRun(EngineRun):
+    """One call for the token problem: the incumbent and the cover of round times."""
 
     def __init__(self, problem: Problem, request: Request, programs: Programs, joint: bool) -> None:
-        self.request, self.programs = request, programs
+        super().__init__(request, programs)
         self.permitted = Demand(problem.with_raised_limits(PERMITTED_SHARE))
         self.goal = new_goal(problem, request)
         consider(self.goal, best_common_tokens(self.permitted))
@@ -131,10 +131,6 @@ class _RelaxationRun:
         self.demand = Demand(self.problem)
         self.cover = PriceCover(self.demand.instance, box.low_s, box.high_s, self.best.round_s)
         self.joint = joint and bool(np.ptp(problem.overhead_s) == 0.0)
-        self.statuses: list[str] = []
-        self.engine_s = 0.0
-        self.priced = False
-        self.left_behind = False
         self.relaxation_ste: float | None = None
         self.trace: list[TracePoint] = []
 
@@ -144,34 +140,14 @@ class _RelaxationRun:
         return best_point(self.goal)
 
     @property
-    def done(self) -> bool:
-        """Whether nothing is open, or the time is up."""
-        return not self.cover.open or self.request.expired()
+    def is_open(self) -> bool:
+        """Whether some round times are not done with."""
+        return bool(self.cover.open)
 
     def run(self, engine: ConicEngine, form: str) -> Answer:
         """Search with the engine asked for, and with others while those before them fail."""
-        if form == "auto":
-            flat = least_snr(self.demand, self._centre_of(self.best)) < FLAT_CONE
-            form = "cuts" if flat or self.problem.clients > MOST_CONES else engine.form
-        used = []
-        for fallback, its_form in _fallbacks(engine, form):
-            used.append(f"{fallback.name} ({its_form})")
-            if self._solve_with(fallback, its_form) or self.done:
-                break
-        stop = Stop.CONVERGED
-        took_over = ", then ".join(used[1:])
-        message = f"{used[0]} failed or was inaccurate; {took_over} took over." if took_over else ""
-        if self.cover.open:
-            if self.request.expired():
-                stop = Stop.TIME_LIMIT
-                if self.left_behind:
-                    left = f"{used[-1]} overran the time limit by {PATIENCE_S:g} s and was left behind."
-                    message = f"{message} {left}".strip()
-            elif not self.priced:
-                stop = Stop.ERROR
-                message = f"{', then '.join(used)} failed; no engine gave a bound."
-            else:
-                message = f"{message} A gap is left that solver='exact' can close.".strip()
+        snr = least_snr(self.demand, self._centre_of(self.best))
+        stop, message, stats = self.search(engine, form_for(engine, form, self.problem.clients, snr))
         bound = max(self.cover.bound, self.best.ste) * (1.0 + AXIS)
         bandwidth_hz, power_w, share = deliver(self.goal, bound)
         return Answer(
@@ -180,21 +156,16 @@ class _RelaxationRun:
             bound=bound,
             claimed_value=self.best.ste,
             trace=tuple(self.trace),
-            stats={
-                "engine": engine.name,
-                "form": form,
-                "programs": len(self.statuses),
-                "statuses": tuple(self.statuses),
-                "engine_s": self.engine_s,
+            stats=stats
+            | {
                 "evaluations": self.cover.evaluations,
                 "relaxation_ste": self.relaxation_ste,
-                "fallbacks": tuple(used[1:]),
                 "tolerance_used": share,
             },
             message=message,
         )
 
-    def _solve_with(self, engine: ConicEngine, form: str) -> bool:
+    def solve_with(self, engine: ConicEngine, form: str) -> bool:
         """Search with one engine; False where it fails or is not accurate enough to go on."""
         if self.joint and not self.done:
             accurate = self._solve_joint(engine, form)
@@ -264,32 +235,17 @@ class _RelaxationRun:
         self, engine: ConicEngine, form: str, joint: bool, centre: Centre, earlier: Sequence[Centre] = ()
     ) -> Solution | None:
         """Solve a program; take its tokens for the incumbent and its price for the bound."""
-        started, limit_s = time.perf_counter(), self.request.remaining_s()
-
-        def solved() -> tuple[ConvexProgram, Solution | str]:
-            # The import of cvxpy and the compilation take as long as engines do, and cannot be ended either.
-            program = self.programs.take(self.problem.clients, engine, form, joint)
-            left_s = limit_s - (time.perf_counter() - started)
-            return program, program.solve(self.demand, centre, self.most, left_s, earlier)
-
-        answer = answer_within(solved, limit_s + PATIENCE_S)
-        self.engine_s += time.perf_counter() - started
-        solution: Solution | str = "no answer in time"
-        if answer is None:
-            self.left_behind = True
-        else:
-            program, solution = answer
-            self.programs.keep(program)
-        if isinstance(solution, str):
-            self.statuses.append(solution)
+        solution: Solution | None = self.ask(
+            lambda: self.programs.take(self.problem.clients, engine, form, joint),
+            lambda program, left_s: program.solve(self.demand, centre, self.most, left_s, earlier),
+        )
+        if solution is None:
             return None
-        self.statuses.append(solution.status)
         rounded = round_and_improve(
             self.permitted, solution.tokens, self.most, solution.round_s, self.request.expired
         )
         consider(self.goal, rounded)
         self.cover.tighten(self.goal, solution.price)
-        self.priced = True
         self.trace.append(
             TracePoint(self.request.elapsed_s(), len(self.statuses), self.best.ste, self.cover.bound)
         )
@@ -317,11 +273,3 @@ class _RelaxationRun:
     def _relaxed_ste(self, centre: Centre) -> float:
         """STE of fractional tokens, their attention interpolated."""
         return float(retained(self.demand, centre.tokens).sum()) / centre.round_s
-
-
-def _fallbacks(engine: ConicEngine, form: str) -> Iterator[tuple[ConicEngine, str]]:
-    """The engine and form asked for, then those that take over in turn."""
-    yield engine, form
-    others = [engine] if form == "cone" else []
-    others += [ENGINES[name] for name in FALLBACKS if name != engine.name]
-    yield from ((fallback, "cuts") for fallback in others if fallback.available)

@@ -51,7 +51,7 @@ def value_of_choice(problem: Problem, choice: Choice) -> float:
     if round_s == math.inf or round_s > objective.longest_round_s * (1 + 1e-12):
         return math.nan
     if isinstance(objective, Ste):
-        return worth / round_s
+        return worth / round_s if round_s > 0.0 else math.nan
     if isinstance(objective, Retained):
         return worth
     if isinstance(objective, RoundTime):
@@ -233,7 +233,8 @@ def random_general(
         owner = np.concatenate((np.arange(clients), rng.integers(0, clients, rows - clients)))
         changes["client"] = rng.permutation(owner)
     if "utility" in features:
-        changes["utility"] = rng.random((rows, tokens + 1)) * (rng.random((rows, tokens + 1)) < 0.8) + 0.01
+        worth = rng.random((rows, tokens + 1)) * (rng.random((rows, tokens + 1)) < 0.8) + 0.01
+        changes["utility"] = np.where((np.arange(tokens + 1) == 0) & (base.extra_tokens == 0), 0.0, worth)
     if "token_limits" in features:
         most = rng.integers(0, tokens + 1, rows)
         most[0] = tokens
