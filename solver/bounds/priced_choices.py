@@ -147,6 +147,7 @@ def share_band(menu: Menu, choice: IntArray, guess: float, tolerance: float, sca
         math.inf,
         tolerance,
         scale,
+        price_loops.MOST_STEPS,
     )
     bandwidth_hz, cost = price_loops.band_shares(
         chosen, menu.bandwidth_hz, found.cheap_price, found.dear_price

@@ -213,7 +213,7 @@ def price_choice(
         price = shared.price
         if cost < best.shared.cost:
             best = Priced(shared._replace(choice=choice, cost=cost), round_s, utility)
-        rent = price / (round_s - origin_s)
+        rent = price / max(round_s - origin_s, 1e-300) if price > 0.0 else 0.0
         saved = rent * chosen.bandwidth_hz - round_slope(chosen, objective, round_s, origin_s, rent)
         if saved < objective.per_second:
             high_s = min(high_s, round_s)
@@ -226,7 +226,7 @@ def price_choice(
         ):
             break
         balance = math.log(saved / objective.per_second) if saved > 0.0 else -math.inf
-        bracket, logarithm = advance(bracket, math.log(round_s - latest_s), balance)
+        bracket, logarithm = advance(bracket, math.log(max(round_s - latest_s, 1e-12 * round_s)), balance)
         round_s = min(max(latest_s + math.exp(logarithm), low_s), high_s)
     return best
 

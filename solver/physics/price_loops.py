@@ -61,6 +61,9 @@ MOST_STEPS: Final = 100
 SMALL: Final = 0.1
 """Below, series: there differences cancel."""
 
+LONGEST_STEP: Final = 60.0
+"""Of the logarithm of a price."""
+
 LARGEST: Final = 1e300
 """Prices end here."""
 
@@ -493,7 +496,7 @@ def priced_bound(
     enough: float,
     tolerance: float,
     scale: float,
-    most_steps: int = MOST_STEPS,
+    most_steps: int,
 ) -> PricedBound:
     """The prices of bandwidth and utility that bound best what choices cost.
 
@@ -530,7 +533,7 @@ def priced_bound(
     some_cheap = some_dear = False
     best_value, best_price, best_nu, best_bound = -math.inf, 0.0, 0.0, -math.inf
     best_charged, best_hz = np.full(count, math.inf), np.zeros(count)
-    steps, pace, nu = 0, 2.2, 0.0
+    steps, step, nu = 0, 0.0, 0.0
     while steps < most_steps:
         steps += 1
         hz, charged = replies(options, allowed, price)
@@ -550,10 +553,11 @@ def priced_bound(
             cheap, cheap_value, cheap_slope, cheap_hz, some_cheap = price, value, slope, total, True
         else:
             dear, dear_value, dear_slope, dear_hz, some_dear = price, value, slope, total, True
-        if slope > 0.0 or not some_cheap:
-            choices[0], choices[1] = found.below, found.above
-        if slope <= 0.0 or not some_dear:
-            choices[2], choices[3] = found.below, found.above
+        for m in range(clients):
+            if slope > 0.0 or not some_cheap:
+                choices[0, m], choices[1, m] = found.below[m], found.above[m]
+            if slope <= 0.0 or not some_dear:
+                choices[2, m], choices[3, m] = found.below[m], found.above[m]
         if best_bound >= enough:
             break
         if not (some_cheap and some_dear):
@@ -563,12 +567,10 @@ def priced_bound(
                 or (some_dear and price * -dear_slope <= tolerance * max(abs(best_value), scale))
             ):
                 break
-            # Totals fall like a power of the price between -1/2 and 0; further each time.
-            farther = 1e60
-            if total > 0.0 and pace < 60.0:
-                farther = max(total / bandwidth_hz, bandwidth_hz / total) ** pace + 4.0 * EPSILON
-            pace *= 2.0
-            price = min(price * min(farther, 1e60), LARGEST) if some_cheap else price / min(farther, 1e60)
+            # Totals fall like a power of the price between -1/2 and 0; farther each time.
+            away = 2.2 * abs(math.log(total / bandwidth_hz)) if total > 0.0 else LONGEST_STEP
+            step = min(max(away, 16.0 * step, 4.0 * EPSILON), LONGEST_STEP)
+            price = min(price * math.exp(step), LARGEST) if some_cheap else price / math.exp(step)
             if price < 1.0 / LARGEST:
                 price = 0.0
             continue
