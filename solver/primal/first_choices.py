@@ -7,8 +7,10 @@ from typing import Final
 
 import numpy as np
 
+from ..allocation import Allocation
 from ..bounds import choice_loops
 from ..bounds.choice_goal import ChoiceGoal
+from ..errors import AllocationError
 from ..gap_budget import CLEARING
 from ..physics import option_loops
 from ..physics.bracket import advance, new_bracket
@@ -40,6 +42,9 @@ def first_choices(goal: ChoiceGoal) -> float:
     if not least_s < math.inf:
         return 0.0
     goal.offer(fastest, least_s)
+    start = goal.monitor.request.start
+    if start is not None:
+        _offer_start(goal, start)
     sender, sender_s = option_loops.fastest_sender(options)
     if sender < 0:
         # Nothing is worth anything, but somebody may have to send.
@@ -59,6 +64,8 @@ def first_choices(goal: ChoiceGoal) -> float:
     tolerance = CLEARING * goal.gap
     grid = np.geomspace(low_s, high_s, GRID + 2)[1:-1] if high_s > low_s > 0.0 else np.array([high_s])
     for round_s in grid.tolist():
+        if goal.expired():
+            break
         clearing, choice, _ = choice_loops.clear_choices(options, round_s, price, tolerance)
         if choice.size:
             price = clearing.price
@@ -86,6 +93,20 @@ def first_choices(goal: ChoiceGoal) -> float:
                 break
         bracket, logarithm = advance(bracket, logarithm, pull)
     return price
+
+
+def _offer_start(goal: ChoiceGoal, start: Allocation) -> None:
+    """Offer the caller's rows and tokens, where they are options that no other one beats."""
+    options = goal.permitted
+    clients = options.first.size - 1
+    owner = np.repeat(np.arange(clients), np.diff(options.first))
+    try:
+        row = start.rows_of(goal.problem)
+    except AllocationError:  # of another problem; a start proves nothing
+        return
+    same = np.flatnonzero((options.row == row[owner]) & (options.tokens == start.tokens[owner]))
+    if same.size == clients:
+        goal.offer(same, math.inf)
 
 
 def most_choice(goal: ChoiceGoal) -> IntArray:
