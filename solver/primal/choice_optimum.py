@@ -124,6 +124,11 @@ def shortest_round(goal: ChoiceGoal) -> tuple[float, Stop]:
         else:
             from_s, stride = middle_s, stride * stride
     low_s = max(low_s, from_s)
+    # What fills the band there falls short by a little: in a round that is longer by as little it may not.
+    longer = 0.1 * goal.gap
+    while low_s * (1.0 + longer) < min(goal.round_s, high_s) and not goal.expired():
+        _, price = _may_reach(goal, low_s * (1.0 + longer), price)
+        longer *= 2.0
     # What the relaxation leaves open is for dominance, which may drop nothing here.
     try_s = goal.target if goal.has_choice() else high_s
     infeasible_below = low_s
