@@ -7,16 +7,12 @@ import math
 import numpy as np
 
 from .allocation import SKIPPED, Allocation
-from .bounds.block_knapsack import fastest_round
 from .errors import AllocationError, InfeasibleError, ProblemError
-from .objective import Energy
 from .physics import loops
 from .physics.instance import instance_of
-from .physics.option_loops import allocate_choice, least_round_of_choice
-from .physics.options import Options, rows_of
-from .primal.block_search import allocate_blocks, level_of
+from .primal.given_choice import soonest
 from .problem import STE, FloatArray, IntArray, Problem
-from .tolerances import EPSILON, FEASIBILITY, PERMITTED_SHARE
+from .tolerances import FEASIBILITY, PERMITTED_SHARE
 
 
 def repair(problem: Problem, allocation: Allocation) -> Allocation:
@@ -61,7 +57,7 @@ def repair(problem: Problem, allocation: Allocation) -> Allocation:
     _check_choice(problem, row, tokens)
     is_plain = problem.is_plain and allocation.row is None
     for share in (0.0, 0.5 * FEASIBILITY, PERMITTED_SHARE):
-        found = _token_problem(problem, tokens, share) if is_plain else _any(problem, row, tokens, share)
+        found = _token_problem(problem, tokens, share) if is_plain else soonest(problem, row, tokens, share)
         if found is not None:
             return Allocation(tokens, *found, allocation.row)
     raise InfeasibleError(
@@ -96,45 +92,3 @@ def _token_problem(problem: Problem, tokens: IntArray, share: float) -> tuple[Fl
     instance = loops.with_raised_limits(instance_of(problem), share)
     round_s, _ = loops.least_round(instance, tokens.copy(), math.inf)
     return loops.allocate(instance, tokens.copy(), round_s) if round_s < math.inf else None
-
-
-def _any(
-    problem: Problem, row: IntArray, tokens: IntArray, share: float
-) -> tuple[FloatArray, FloatArray] | None:
-    """Bandwidths and powers within limits raised by a share, for any problem."""
-    permitted = problem.with_raised_limits(share)
-    options = _chosen_options(permitted, row, tokens)
-    sends = row != SKIPPED
-    if not (options.rows["energy_j"][row[sends]] > 0.0).all():
-        return None
-    choice = np.arange(problem.clients)
-    longest_s = permitted.objective.longest_round_s
-    if problem.block_hz is not None:
-        level = level_of(options, problem, share)
-        round_s, blocks = fastest_round(level, choice, math.inf)
-        if not round_s <= longest_s or round_s == math.inf:
-            return None
-        allocation = allocate_blocks(problem, options, level, choice, blocks, round_s)
-        return allocation.bandwidth_hz, allocation.power_w
-    round_s = least_round_of_choice(options, choice, math.inf)
-    if not round_s <= longest_s or round_s == math.inf:
-        return None
-    return allocate_choice(options, choice, longest_s if isinstance(problem.objective, Energy) else round_s)
-
-
-def _chosen_options(problem: Problem, row: IntArray, tokens: IntArray) -> Options:
-    """The list of what is chosen: one option per client."""
-    sends = row != SKIPPED
-    nats = np.zeros(problem.clients)
-    nats[sends] = problem.bits_of(row[sends], tokens[sends]) * math.log(2.0)
-    return Options(
-        rows=rows_of(problem),
-        first=np.arange(problem.clients + 1),
-        row=row,
-        tokens=tokens,
-        utility=np.zeros(problem.clients),
-        nats=nats,
-        bandwidth_hz=problem.bandwidth_hz,
-        unit=problem.clients * EPSILON,
-        dominated=0,
-    )

@@ -143,7 +143,7 @@ STOREYS: dict[str, tuple[str, ...]] = {
     "solver/primal": (
         *("delivery", "dinkelbach", "optimum", "whole_search", "warm_start"),
         *("rounding", "blocks", "initial_points", "priced_search", "block_search"),
-        *("choice_delivery", "first_choices", "choice_optimum", "best_choice"),
+        *("choice_delivery", "first_choices", "choice_optimum", "best_choice", "given_choice"),
     ),
     "solver/conic": (
         *("engines", "data", "waiting", "program", "engine_run"),
