@@ -44,7 +44,9 @@ class Allocator:
     allocator serves any number of threads.
 
     The constructor solves a tiny round, which checks all settings, compiles and imports what the solver
-    needs: seconds at most, once. It warns, by the solver's name, where that round fails.
+    needs: seconds at most, once. It warns, by the solver's name, where that round fails. What only rounds
+    of other kinds need, say the first one in which clients have alternatives, is compiled there, once per
+    installation.
 
     Attributes:
         bandwidth_hz: the shared uplink band, Hz.

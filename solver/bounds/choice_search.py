@@ -232,7 +232,7 @@ def new_search(goal: ChoiceGoal, price: float) -> RoundSearch:
         last_s = min(last_s, most / target)
     elif goal.per_second > 0.0:
         last_s = min(last_s, (most - target) / goal.per_second)
-    last_s *= 1.0 + AXIS
+    last_s = max(last_s, least_s) * (1.0 + AXIS)  # or the target is beyond the most of all
     # Where nobody sends what is of worth, nothing is better than being fast.
     nothing = 0.0 if goal.is_ratio else goal.worth(0.0, least_s * (1.0 - AXIS))
     low_s = min(max(least_s, sender_s) * (1.0 - AXIS), last_s)

@@ -633,6 +633,7 @@ def test_wrong_settings_are_errors_at_once(
         {"objective": RoundTime(retained=1e-9)},
         {"objective": RoundTime(), "retained_share": 1.0},
         {"objective": Weighted(0.0, 1.0)},
+        {"objective": Weighted(1.0)},
         {"block_hz": 0.9 * BAND_HZ},
         {"block_hz": 1.0, "objective": RoundTime()},
     ],
