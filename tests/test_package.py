@@ -143,7 +143,7 @@ STOREYS: dict[str, tuple[str, ...]] = {
     "solver/primal": (
         *("delivery", "dinkelbach", "optimum", "whole_search", "warm_start"),
         *("rounding", "blocks", "initial_points", "priced_search", "block_search"),
-        *("choice_delivery", "first_choices", "choice_optimum", "best_choice", "given_choice"),
+        *("choice_delivery", "first_choices", "choice_optimum", "given_choice", "best_choice"),
     ),
     "solver/conic": (
         *("engines", "data", "waiting", "program", "engine_run"),
@@ -153,7 +153,7 @@ STOREYS: dict[str, tuple[str, ...]] = {
         *("engines", "pieces", "entropy", "choices", "serving", "first_choices"),
         *("option_model", "option_search", "model", "process", "scip", "worker"),
     ),
-    "solver/methods": ("exact", "alternating", "greedy", "relaxed", "minlp", "rules"),
+    "solver/methods": ("exact", "alternating", "greedy", "relaxed", "minlp", "nlp", "rules"),
     "solver/allocator": (
         *("channel_state", "utility", "client", "conversion", "client_record", "validation"),
         *("plan", "plan_problem", "admission", "allocator"),

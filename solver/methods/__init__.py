@@ -4,6 +4,7 @@ from . import alternating as alternating
 from . import exact as exact
 from . import greedy as greedy
 from . import minlp as minlp
+from . import nlp as nlp
 from . import relaxed as relaxed
 from . import rules as rules
 
