@@ -84,7 +84,7 @@ class Interval(NamedTuple):
         low_s: s.
         high_s: s.
         allowed: (J,).
-        price: of bandwidth, cost per hertz, in the middle.
+        rent: mu, the price of bandwidth for which it was bounded, cost per Hz s.
         part: (J,) the options of one client that one child keeps; nobody's where the round times are divided.
         client: whose they are, -1 for nobody.
         middle_s: where round times are divided, s.
@@ -95,7 +95,7 @@ class Interval(NamedTuple):
     low_s: float
     high_s: float
     allowed: BooleanArray
-    price: float
+    rent: float
     part: BooleanArray
     client: int
     middle_s: float
@@ -116,7 +116,6 @@ class RoundSearch:
         closed: least bound of what was excluded or cannot be divided.
         nodes: bounded so far.
         heap: intervals that are open.
-        tried: choices that have been offered.
     """
 
     relaxed: Options
@@ -129,7 +128,6 @@ class RoundSearch:
     closed: float = math.inf
     nodes: int = 0
     heap: list[Interval] = field(default_factory=list)
-    tried: set[bytes] = field(default_factory=set)
 
     @property
     def scale(self) -> float:
@@ -251,10 +249,6 @@ def round_slope(options: Options, objective: Weighted, round_s: float, origin_s:
 
 def offer_choice(search: RoundSearch, choice: IntArray, round_s: float, price: float) -> None:
     """Consider a choice in its best round, near a given one."""
-    key = choice.tobytes()
-    if key in search.tried:
-        return
-    search.tried.add(key)
     found = price_choice(search.permitted, search.objective, choice, round_s, price, TOLERANCE * search.gap)
     if found.shared.cost < search.best.shared.cost:
         search.best = found
@@ -325,7 +319,7 @@ def interval_bound(
 
 
 def add_interval(
-    search: RoundSearch, low_s: float, high_s: float, allowed: BooleanArray, price: float, known: float
+    search: RoundSearch, low_s: float, high_s: float, allowed: BooleanArray, rent: float, known: float
 ) -> None:
     """Bound an interval, seek choices in it, and keep it where it is not closed.
 
@@ -334,7 +328,7 @@ def add_interval(
         low_s: a, s.
         high_s: b, s.
         allowed: (J,) options.
-        price: a guess of the price of bandwidth, cost per hertz.
+        rent: a guess of mu, cost per Hz s.
         known: a bound that is known.
     """
     search.nodes += 1
@@ -348,6 +342,7 @@ def add_interval(
         touch_s = middle_s = middle_of(search, low_s, high_s)
         menu = round_menu(search.relaxed, search.objective, touch_s)
     spent = search.objective.per_second * touch_s
+    charged_s = max(touch_s - search.origin_s, 1e-12 * (high_s - search.origin_s), 1e-300)
     can = allowed & (menu.options["low_hz"] <= menu.options["high_hz"])
     margin = MARGIN * search.gap * max(abs(search.target), search.scale)
     found = price_loops.priced_bound(
@@ -356,7 +351,7 @@ def add_interval(
         can,
         menu.bandwidth_hz,
         0.0,
-        price,
+        rent * charged_s,
         search.target - spent + margin,
         TOLERANCE * search.gap,
         search.scale,
@@ -366,10 +361,11 @@ def add_interval(
     if here < search.target:
         offer_round(search, touch_s, found.price, allowed)
     bound, each = -math.inf, np.full(allowed.shape[0], -math.inf)
-    for of_band in (found.price, price):
-        rent = of_band / max(touch_s - search.origin_s, 1e-300)
-        if bound < search.target and rent < math.inf:
-            lower, lower_each = interval_bound(search, low_s, high_s, touch_s, rent, allowed)
+    for tried in (found.price / charged_s, rent):
+        if bound < search.target and tried < math.inf:
+            lower, lower_each = interval_bound(search, low_s, high_s, touch_s, tried, allowed)
+            if lower > bound:
+                rent = tried
             bound, each = max(bound, lower), np.maximum(each, lower_each)
     bound = max(bound, known)
     if bound >= search.target:
@@ -382,7 +378,7 @@ def add_interval(
     off = EDGE * (high_s - low_s)
     if low_s + off < touch_s < high_s - off:
         middle_s = touch_s
-    split = Interval(bound, search.nodes, low_s, high_s, kept, found.price, nobody, -1, middle_s)
+    split = Interval(bound, search.nodes, low_s, high_s, kept, rent, nobody, -1, middle_s)
     narrow = high_s - low_s <= NARROWEST * high_s
     if here < search.target and (narrow or search.target - here > here - bound):
         client, part = division(menu, found, kept & can)
@@ -427,17 +423,18 @@ def search_rounds(search: RoundSearch, max_nodes: int) -> Stop:
         high_s = min(high_s, (most + search.best.shared.cost) / per_second * (1.0 + 1e-9))
     allowed = np.ones(relaxed.row.shape[0], np.bool_)
     if low_s <= high_s < math.inf:
-        price, span = 0.0, high_s - search.origin_s
+        span = high_s - search.origin_s
         start = max(low_s - search.origin_s, 1e-3 * span)
         for i in range(FIRST_ROUNDS):
             if search.monitor.request.expired():
                 break
             round_s = search.origin_s + start * (span / start) ** ((i + 0.5) / FIRST_ROUNDS)
             if round_s > low_s:
-                offer_round(search, round_s, price, allowed)
-        price = search.best.shared.price
+                offer_round(search, round_s, 0.0, allowed)
+        charged_s = search.best.round_s - search.origin_s
+        rent = search.best.shared.price / charged_s if charged_s > 0.0 else 0.0
         record(search.monitor, -search.best.shared.cost, math.inf)
-        add_interval(search, low_s, high_s, allowed, price, -math.inf)
+        add_interval(search, low_s, high_s, allowed, rent, -math.inf)
     elif high_s == math.inf:  # no choice is known
         search.closed = -math.inf
     while search.heap and search.heap[0].bound < search.target:
@@ -452,11 +449,11 @@ def search_rounds(search: RoundSearch, max_nodes: int) -> Stop:
             mine[relaxed.first[node.client] : relaxed.first[node.client + 1]] = True
             for part in (node.part, ~node.part):
                 add_interval(
-                    search, node.low_s, node.high_s, node.allowed & (part | ~mine), node.price, node.bound
+                    search, node.low_s, node.high_s, node.allowed & (part | ~mine), node.rent, node.bound
                 )
         else:
-            add_interval(search, node.low_s, node.middle_s, node.allowed, node.price, node.bound)
-            add_interval(search, node.middle_s, node.high_s, node.allowed, node.price, node.bound)
+            add_interval(search, node.low_s, node.middle_s, node.allowed, node.rent, node.bound)
+            add_interval(search, node.middle_s, node.high_s, node.allowed, node.rent, node.bound)
         if search.best.shared.cost < before:
             record(search.monitor, -search.best.shared.cost, -search.bound)
     return Stop.CONVERGED

@@ -1,4 +1,4 @@
-"""Replies to a price of bandwidth, the dual function, tangents in the round time, against plain mathematics."""
+"""Replies to a price of bandwidth, the dual function, tangents in the round time: against plain formulas."""
 
 from __future__ import annotations
 
