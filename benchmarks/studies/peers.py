@@ -58,7 +58,7 @@ def peer_lines(sizes: Sequence[int], seeds: int, repeats: int) -> Iterator[tuple
                 yield peer.name, str(clients), "–", "–", "–", peer.proves, "not installed"
                 continue
             seconds = median(timed.seconds for timed in found[peer.name])
-            value = median(timed.stes[0] for timed in found[peer.name])
+            value = median(timed.values[0] for timed in found[peer.name])
             solved = sum(timed.solved for timed in found[peer.name])
             ratios = f"{seconds / exact_s:.1f}", f"{value:.5f}"
             yield (

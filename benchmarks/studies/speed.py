@@ -186,7 +186,7 @@ def _median_ms(instances: Iterable[Timed]) -> float:
 
 def _difference(one: Timed, other: Timed) -> float:
     """Largest relative difference of the STE of the same instance."""
-    return max(abs(ste / its - 1.0) for ste, its in zip(one.stes, other.stes, strict=True))
+    return max(abs(ste / its - 1.0) for ste, its in zip(one.values, other.values, strict=True))
 
 
 def main(

@@ -33,7 +33,7 @@ def answer(solver: Any, request: Mapping[str, Any]) -> dict[str, Any]:
             results = [solver.solve(problem, "exact", gap=gap) for problem in problems]
         seconds = clock() - started
     proved = sum(result.gap <= gap for result in results)
-    return {"seconds": seconds, "stes": [result.ste for result in results], "solved": proved}
+    return {"seconds": seconds, "values": [result.ste for result in results], "solved": proved}
 
 
 def answer_from_arrays(solver: Any, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def answer_from_arrays(solver: Any, request: Mapping[str, Any]) -> dict[str, Any
         seconds = clock() - started
         stes, proved = [result.ste], int(result.gap <= request["gap"])
         del result
-    return {"seconds": seconds, "stes": stes, "solved": proved, "peak_bytes": _peak_bytes() - before}
+    return {"seconds": seconds, "values": stes, "solved": proved, "peak_bytes": _peak_bytes() - before}
 
 
 def _peak_bytes(anew: bool = False) -> int:

@@ -19,13 +19,13 @@ class Timed(NamedTuple):
 
     Attributes:
         seconds: all together, s.
-        stes: of each, 1/s.
+        values: of each, of its objective.
         solved: how many count as solved.
         peak_bytes: memory beyond the instances at the peak; 0 where it was not measured.
     """
 
     seconds: float
-    stes: Sequence[float]
+    values: Sequence[float]
     solved: int
     peak_bytes: int = 0
 

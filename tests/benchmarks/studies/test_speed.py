@@ -22,7 +22,7 @@ def test_two_checkouts_solve_the_same_instances(tmp_path: Path) -> None:
     with solver_of(HERE) as this, solver_of(ROOT) as other:
         for ask in (this, other):
             timed = ask(paths)
-            assert timed.stes == pytest.approx(stes, rel=1e-4)
+            assert timed.values == pytest.approx(stes, rel=1e-4)
             assert timed.solved == 2
             assert timed.seconds > 0
 
@@ -80,5 +80,5 @@ def test_the_first_of_two_solves_is_not_timed() -> None:
             return []
 
     request = {"paths": ["a", "b"], "clock": "process_time", "gap": 1e-4, "many": True}
-    assert answer(Solver, request)["stes"] == []
+    assert answer(Solver, request)["values"] == []
     assert len(set(solved)) == 4
