@@ -20,6 +20,7 @@ from ..physics import price_loops
 from ..physics.price_loops import BooleanArray, PricedBound
 from ..problem import FloatArray, IntArray
 from ..result import Stop
+from ..tolerances import EPSILON
 from .goal import Monitor, record
 from .priced_menu import Menu
 
@@ -31,6 +32,15 @@ PROVED: Final = 0.97
 
 REPLIES_PER_S: Final = 3e6
 """Replies of an option to a price in a second, about: how many prices are tried depends on the time left."""
+
+MOST_STATES: Final = 20_000
+"""Partial choices that dominance keeps at once before it is given up."""
+
+REQUIRED_PRICES: Final = 6
+"""Prices of bandwidth at which the utility asked is kept to exactly."""
+
+HIDDEN: Final = 0.1
+"""Share of the gap that dominance may hide."""
 
 MOST_SWAPS: Final = 40
 """Single and double changes of the best known choice that are tried at a time."""
@@ -89,6 +99,9 @@ class ChoiceSearch:
         best: the best known choice.
         closed: least bound of what was excluded or cannot be divided.
         nodes: bounded so far.
+        heap: nodes that are open.
+        tried: choices that have been offered.
+        states: partial choices that dominance may keep at once, 0 once it has failed.
     """
 
     relaxed: Menu
@@ -102,6 +115,7 @@ class ChoiceSearch:
     nodes: int = 0
     heap: list[Node] = field(default_factory=list)
     tried: set[bytes] = field(default_factory=set)
+    states: int = MOST_STATES
 
     @property
     def target(self) -> float:
@@ -186,7 +200,7 @@ def add_node(search: ChoiceSearch, allowed: BooleanArray, guess: float, least: f
     menu = search.relaxed
     search.nodes += 1
     need = price_loops.least_total_need(menu.options, menu.first, allowed, menu.asked)
-    if need.value - price_loops.UNITS * 2.0**-52 * need.magnitude > menu.bandwidth_hz:
+    if need.value - price_loops.UNITS * EPSILON * need.magnitude > menu.bandwidth_hz:
         return
     found = price_loops.priced_bound(
         menu.options,
@@ -207,6 +221,8 @@ def add_node(search: ChoiceSearch, allowed: BooleanArray, guess: float, least: f
         for choice in suggested(search, found, need.above):
             if found.bound + found.loss[choice].sum() < search.best.cost:
                 offer(search, choice, found.price)
+    if menu.asked > 0.0 and bound < search.target and search.states > 0:
+        bound = max(bound, required_bound(search, found, allowed))
     if bound >= search.target:
         search.closed = min(search.closed, bound)
         return
@@ -218,6 +234,46 @@ def add_node(search: ChoiceSearch, allowed: BooleanArray, guess: float, least: f
         search.closed = min(search.closed, bound)
         return
     heapq.heappush(search.heap, Node(bound, search.nodes, kept, found.price, part, client))
+
+
+def required_bound(search: ChoiceSearch, found: PricedBound, allowed: BooleanArray) -> float:
+    """A bound by one price, the utility asked being kept to exactly; the choices met are offered.
+
+    The price of the cheapest choice is the next one: where that stays the cheapest, its cost is the bound.
+    """
+    menu, price, best = search.relaxed, found.price, -math.inf
+    utility = menu.options["utility"].copy()
+    loss, charged, value = found.loss, found.charged, found.bound
+    for _ in range(REQUIRED_PRICES):
+        hidden = HIDDEN * search.gap * max(abs(value), search.scale)
+        slack = search.target - value
+        complete, least, choice = price_loops.least_charge(
+            utility, charged, loss, menu.first, menu.asked, slack, hidden, search.states
+        )
+        if not complete:
+            search.states = 0
+            return best
+        if least == math.inf:
+            return search.target
+        rounding = price_loops.UNITS * EPSILON * (abs(least) + 2.0 * price * menu.bandwidth_hz)
+        best = max(best, min(least - price * menu.bandwidth_hz - rounding, search.target))
+        if best >= search.target or search.monitor.request.expired():
+            return best
+        offer(search, choice, price)
+        shared = share_band(menu, choice, price, TOLERANCE * search.gap, search.scale)
+        following = shared.price if shared.cost < math.inf else 4.0 * price
+        if abs(following - price) <= 1e-12 * price or not following > 0.0:
+            return best
+        price = following
+        _, charged = price_loops.replies(menu.options, allowed, price)
+        relaxed = price_loops.utility_price(utility, charged, menu.first, menu.asked, found.utility_price)
+        value = relaxed.value - price * menu.bandwidth_hz
+        worth = np.where(allowed, charged - relaxed.price * utility, math.inf)
+        least_worth = np.repeat(np.minimum.reduceat(worth, menu.first[:-1]), np.diff(menu.first))
+        unit = price_loops.UNITS * EPSILON * (np.where(allowed, charged, 0.0) + relaxed.price * utility)
+        loss = np.maximum(worth - least_worth - unit, 0.0)
+        value -= price_loops.UNITS * EPSILON * (relaxed.magnitude + price * menu.bandwidth_hz)
+    return best
 
 
 def suggested(search: ChoiceSearch, found: PricedBound, least_need: IntArray) -> list[IntArray]:

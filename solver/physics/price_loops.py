@@ -466,6 +466,7 @@ class PricedBound(NamedTuple):
         price: lambda of bandwidth, cost per hertz.
         utility_price: nu, cost per utility.
         loss: (J,) by how much the bound rises at least where an option is chosen; inf where not allowed.
+        charged: (J,) at the price, before utility's.
         hz: (J,) the bandwidths in reply to the price.
         choices: (4, M) choices around the budget and the utility asked: at the cheap price (below, above), at
             the dear one.
@@ -478,6 +479,7 @@ class PricedBound(NamedTuple):
     price: float
     utility_price: float
     loss: FloatArray
+    charged: FloatArray
     hz: FloatArray
     choices: IntArray
     cheap_price: float
@@ -608,7 +610,90 @@ def priced_bound(
                     loss[j] = max(loss[j] - least - rounding, 0.0)
     if not some_dear:
         dear = cheap
-    return PricedBound(best_bound, best_price, best_nu, loss, best_hz, choices, cheap, dear, steps)
+    return PricedBound(
+        best_bound, best_price, best_nu, loss, best_charged, best_hz, choices, cheap, dear, steps
+    )
+
+
+@compiled
+def least_charge(
+    utility: FloatArray,
+    charged: FloatArray,
+    loss: FloatArray,
+    first: IntArray,
+    asked: float,
+    slack: float,
+    hidden: float,
+    most_states: int,
+) -> tuple[bool, float, IntArray]:
+    """The least charge of any choice of the utility asked, which is kept to exactly, client by client.
+
+    Of two partial choices the one with no less utility and no more charge dominates the other; here a charge
+    that is more by a hair is no more. Choices that lose more than the slack are left out.
+
+    Args:
+        utility: (J,).
+        charged: (J,) at a price of bandwidth.
+        loss: (J,) at a price of utility too; inf where not allowed.
+        first: (M + 1,).
+        asked: U.
+        slack: the largest loss of a choice that matters.
+        hidden: what dominance may hide of the charge, all clients together.
+        most_states: partial choices kept at once; more are given up.
+
+    Returns:
+        (whether the search was complete; a lower bound on the charge of all choices that matter, inf without
+        one; a choice that is hardly charged more, (0,) without one).
+    """
+    clients = first.shape[0] - 1
+    nobody = np.empty(0, np.int64)
+    rest = np.zeros(clients + 1)
+    for m in range(clients - 1, -1, -1):
+        most = -math.inf
+        for j in range(first[m], first[m + 1]):
+            if loss[j] <= slack and charged[j] < math.inf:
+                most = max(most, utility[j])
+        rest[m] = rest[m + 1] + most
+    delta = hidden / clients
+    worth, charge, lost = np.zeros(1), np.zeros(1), np.zeros(1)
+    parents, chosen = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)]
+    for m in range(clients):
+        size = worth.shape[0] * (first[m + 1] - first[m])
+        more, cost, gone = np.empty(size), np.empty(size), np.empty(size)
+        parent, option = np.empty(size, np.int64), np.empty(size, np.int64)
+        found = 0
+        for j in range(first[m], first[m + 1]):
+            if loss[j] <= slack and charged[j] < math.inf:
+                for i in range(worth.shape[0]):
+                    enough = worth[i] + utility[j] + rest[m + 1] >= asked
+                    # A kept choice stands for others that lose less by what dominance hides.
+                    if enough and lost[i] + loss[j] <= slack + hidden:
+                        more[found], cost[found] = worth[i] + utility[j], charge[i] + charged[j]
+                        gone[found] = lost[i] + loss[j]
+                        parent[found], option[found] = i, j
+                        found += 1
+        by_worth = np.argsort(-more[:found], kind="mergesort")
+        kept, least = 0, math.inf
+        places = np.empty(found, np.int64)
+        for i in by_worth:
+            if cost[i] < least - delta:
+                least = cost[i]
+                places[kept] = i
+                kept += 1
+        if kept == 0:
+            return True, math.inf, nobody
+        if kept > most_states:
+            return False, -math.inf, nobody
+        places = places[:kept]
+        worth, charge, lost = more[places], cost[places], gone[places]
+        parents.append(parent[places])
+        chosen.append(option[places])
+    # The last one kept is the cheapest.
+    choice, state = np.empty(clients, np.int64), worth.shape[0] - 1
+    for m in range(clients, 0, -1):
+        choice[m - 1] = chosen[m][state]
+        state = parents[m][state]
+    return True, charge[worth.shape[0] - 1] - hidden, choice
 
 
 # 4. Shares of the band for a fixed choice

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import mpmath
@@ -126,3 +127,28 @@ def test_affine_bounds_are_below_what_options_cost() -> None:
                     assert bound <= charged[j] + spent + 1e-12 * scale
                     tried += 1
     assert tried > 500
+
+
+def test_dominance_finds_the_least_charge() -> None:
+    """Of all choices of the utility asked, up to what it may hide; equal clients and ties included."""
+    rng = np.random.default_rng(4)
+    for _ in range(60):
+        clients = int(rng.integers(1, 5))
+        first = np.concatenate(([0], np.cumsum(rng.integers(1, 5, clients))))
+        count = int(first[-1])
+        utility = rng.integers(0, 4, count) / 3.0 if rng.random() < 0.5 else rng.random(count)
+        charged, hidden = rng.uniform(0, 1, count), float(rng.choice([0.0, 0.1]))
+        vectors = list(itertools.product(*(range(first[m], first[m + 1]) for m in range(clients))))
+        sums = [utility[list(vector)].sum() for vector in vectors]
+        asked = float(rng.choice(sums)) * (1 - 1e-12)
+        costs = [charged[list(v)].sum() for v, total in zip(vectors, sums, strict=True) if total >= asked]
+        nothing = np.zeros(count)
+        complete, bound, choice = price_loops.least_charge(
+            utility, charged, nothing, first, asked, 0.0, hidden, 1000
+        )
+        assert complete
+        assert min(costs) - hidden - 1e-12 <= bound <= min(costs) + 1e-12
+        assert utility[choice].sum() >= asked - 1e-12
+        assert charged[choice].sum() == pytest.approx(bound + hidden)
+    assert not price_loops.least_charge(utility, charged, nothing, first, 0.0, 0.0, 0.0, 0)[0]
+    assert price_loops.least_charge(utility, charged, nothing, first, 1e9, 0.0, 0.0, 9)[1] == math.inf

@@ -221,3 +221,23 @@ def test_many_clients_with_alternatives_are_proved() -> None:
     result = solve(problem)
     assert result.quality is Quality.OPTIMAL
     assert result.stats["options"] <= 120
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-6])
+def test_equal_clients_of_a_required_sum_are_proved(noise: float) -> None:
+    """Where prices of bandwidth and utility alone leave 10^13 choices, the required sum is kept exactly."""
+    rng = np.random.default_rng(6)
+    utility = np.tile([1.0, 2.7], 40) * (1 + noise * rng.uniform(-1, 1, 80))
+    problem = Problem(
+        client=np.repeat(np.arange(40), 2),
+        gain=1e-10,
+        utility=utility[:, None],
+        payload_bits=1e5 * np.tile([1.0, 4.0], 40)[:, None],
+        bandwidth_hz=2e6,
+        max_power_w=0.3,
+        max_energy_j=1.0,
+        objective=Energy(1.5, retained=70.1),
+    )
+    result = solve(problem)
+    assert result.quality is Quality.OPTIMAL
+    assert result.stats["nodes"] <= 9
