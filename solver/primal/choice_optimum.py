@@ -80,8 +80,7 @@ def best_value(goal: ChoiceGoal, max_nodes: int) -> tuple[float, Stop]:
     stop = Stop.CONVERGED
     if not done:
         stop = Stop.TIME_LIMIT if goal.expired() else Stop.ITERATION_LIMIT
-    bound = search.bound
-    return (bound * (1.0 + AXIS) if bound > 0.0 else bound * (1.0 - AXIS)), stop
+    return search.bound, stop
 
 
 def shortest_round(goal: ChoiceGoal) -> tuple[float, Stop]:
@@ -134,9 +133,9 @@ def shortest_round(goal: ChoiceGoal) -> tuple[float, Stop]:
     infeasible_below = low_s
     for _ in range(TRIES):
         if goal.has_choice() and infeasible_below >= goal.target:
-            return infeasible_below * (1.0 - AXIS), Stop.CONVERGED
+            return infeasible_below, Stop.CONVERGED
         if goal.expired():
-            return infeasible_below * (1.0 - AXIS), Stop.TIME_LIMIT
+            return infeasible_below, Stop.TIME_LIMIT
         before = goal.value
         if _exclude_round(goal, try_s, required):
             infeasible_below = try_s
@@ -149,7 +148,7 @@ def shortest_round(goal: ChoiceGoal) -> tuple[float, Stop]:
             if try_s <= infeasible_below * (1.0 + 1e-3 * goal.gap):
                 break
             try_s = math.sqrt(max(infeasible_below, EPSILON * try_s)) * math.sqrt(try_s)
-    return infeasible_below * (1.0 - AXIS), Stop.ITERATION_LIMIT
+    return infeasible_below, Stop.ITERATION_LIMIT
 
 
 def _may_reach(goal: ChoiceGoal, round_s: float, price: float) -> tuple[bool, float]:
