@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from ..allocation import Allocation
+from ..bounds.block_knapsack import all_of, relaxed
 from ..bounds.choice_loops import clear_choices
 from ..bounds.clearing_price import replies_around_budget
 from ..bounds.goal import STE, new_goal, offer
@@ -19,19 +20,23 @@ from ..physics.loops import LONGEST_S, filled
 from ..physics.option_loops import fastest_choice, needs
 from ..physics.options import Options
 from ..primal.best_choice import BestChoice
+from ..primal.block_search import level_of
 from ..primal.delivery import deliver
-from ..problem import Problem
+from ..problem import IntArray, Problem
 from ..registry import EVERYTHING, register
 from ..result import Stop
+from ..tolerances import PERMITTED_SHARE
 
 WHO: Final = "solver 'greedy'"
 
 TAKES: Final = {
-    "ste": EVERYTHING - {"requirement", "blocks"},
-    "retained": EVERYTHING - {"requirement", "blocks"},
-    "round_time": EVERYTHING - {"blocks"},
+    "ste": EVERYTHING - {"requirement"},
+    "retained": EVERYTHING - {"requirement"},
+    "round_time": EVERYTHING,
     "weighted": EVERYTHING - {"requirement", "blocks"},
 }
+
+NOTHING: Final = np.empty(0, np.int64)
 
 GOLDEN: Final = (math.sqrt(5.0) - 1.0) / 2.0
 
@@ -67,14 +72,13 @@ def greedy(problem: Problem, request: Request, *, tolerance: float = 1e-3, grid:
     grid = whole_number(WHO, "grid", grid, 3)
     if problem.is_plain:
         return _of_tokens(problem, request, tolerance, grid)
-    best, price, round_times = BestChoice(problem, request), 0.0, 0
-    options = best.permitted
+    best, round_times = BestChoice(problem, request), 0
+    options, choice_at = best.permitted, _fill_of(problem, best.permitted)
 
     def fill(round_s: float) -> float:
         """Value of the greedy fill at a round time."""
-        nonlocal price, round_times
-        clearing, choice, _ = clear_choices(options, round_s, price, CLEARED)
-        price, round_times = clearing.price, round_times + 1
+        nonlocal round_times
+        choice, round_times = choice_at(round_s), round_times + 1
         return best.offer(choice, round_s) if choice.size else -problem.objective.unproved
 
     if request.start is not None:
@@ -85,7 +89,7 @@ def greedy(problem: Problem, request: Request, *, tolerance: float = 1e-3, grid:
     last_s = min(float((options.rows["overhead_s"] + options.rows["deadline_s"]).max()), LONGEST_S)
     if objective.longest_round_s < math.inf:
         fill(objective.longest_round_s)
-    elif objective.counts_utility:
+    elif objective.counts_utility or problem.block_hz is not None:
         low_s = least_s if least_s > 0.0 else _first_round_s(options, last_s)
         first = fill(low_s)
         if isinstance(objective, RoundTime):
@@ -114,6 +118,28 @@ def greedy(problem: Problem, request: Request, *, tolerance: float = 1e-3, grid:
         trace=tuple(best.trace),
         stats={"round_times": round_times, "tolerance_used": share},
     )
+
+
+def _fill_of(problem: Problem, options: Options) -> Callable[[float], IntArray]:
+    """The fill of a round time, (M,) options by gain per hertz; empty where nothing fits."""
+    price = 0.0
+    if problem.block_hz is None:
+
+        def choice_at(round_s: float) -> IntArray:
+            nonlocal price
+            clearing, choice, _ = clear_choices(options, round_s, price, CLEARED)
+            price = clearing.price
+            return choice
+
+        return choice_at
+    level = level_of(options, problem, PERMITTED_SHARE)
+    candidates = all_of(level)
+
+    def choice_in_blocks(round_s: float) -> IntArray:
+        relaxation = relaxed(level, candidates, round_s)
+        return candidates.option[relaxation.choice] if relaxation.value > -math.inf else NOTHING
+
+    return choice_in_blocks
 
 
 def _of_tokens(problem: Problem, request: Request, tolerance: float, grid: int) -> Answer:

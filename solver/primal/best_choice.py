@@ -16,9 +16,10 @@ from ..method import Request
 from ..objective import Energy, Retained, Totals, TotalTime, Weighted
 from ..physics.option_loops import allocate_choice, choice_fits, least_round_of_choice
 from ..physics.options import SKIP, Options, options_of, with_limits_of
-from ..problem import IntArray, Problem
+from ..problem import FloatArray, IntArray, Problem
 from ..result import TracePoint
 from ..tolerances import FEASIBILITY, PERMITTED_SHARE
+from .given_choice import soonest
 from .priced_search import allocation_of
 
 EXACTLY: Final = 1e-13
@@ -32,7 +33,7 @@ class BestChoice:
     """What a search without a proof of its own holds: the best choice offered, as `evaluate` scores it.
 
     Args:
-        problem: without blocks.
+        problem: the instance; with blocks, `Ste`, `Retained` or `RoundTime`.
         request: for the gap, and the clock of the trace.
 
     Attributes:
@@ -67,7 +68,7 @@ class BestChoice:
         Returns:
             Their value; the worst there is where they break a limit.
         """
-        found = self._delivered(self.limits, self.permitted, choice, guess_s)
+        found = self._delivered(PERMITTED_SHARE, choice, guess_s)
         objective = self.problem.objective
         if found is None or not found[1].feasible or math.isnan(found[1].value):
             return -objective.unproved
@@ -103,22 +104,29 @@ class BestChoice:
         if bound is not None and self.totals is not None and objective.gap(self.totals, bound) <= gap:
             enough = bound
         for share in (0.0, 0.5 * FEASIBILITY):
-            limits = self.problem.with_raised_limits(share) if share else self.problem
-            options = with_limits_of(self.permitted, limits)
-            found = self._delivered(limits, options, self.choice, self.round_s)
+            found = self._delivered(share, self.choice, self.round_s)
             if found is None or found[1].violation > max(share, EXACTLY):
                 continue
             if objective.gap(found[1].totals, enough) <= gap:
                 return found[0], share
-        found = self._delivered(self.limits, self.permitted, self.choice, self.round_s)
+        found = self._delivered(PERMITTED_SHARE, self.choice, self.round_s)
         assert found is not None
         return found[0], PERMITTED_SHARE
 
     def _delivered(
-        self, limits: Problem, options: Options, choice: IntArray, guess_s: float
+        self, share: float, choice: IntArray, guess_s: float
     ) -> tuple[Allocation, Evaluation] | None:
-        """A choice with its best bandwidths, powers and round time within limits, scored; None if none."""
-        allocation = best_allocation(limits, options, choice, guess_s, SHARED * self.request.gap)
+        """A choice at its best within limits raised by a share, scored; None where it does not fit."""
+        limits, options, allocation = self.limits, self.permitted, None
+        if self.problem.block_hz is not None:
+            row, tokens = options.row[choice], options.tokens[choice]
+            found = soonest(self.problem, row, tokens, share)
+            allocation = None if found is None else _named(self.problem, options, choice, *found)
+        else:
+            if share != PERMITTED_SHARE:
+                limits = self.problem.with_raised_limits(share) if share else self.problem
+                options = with_limits_of(options, limits)
+            allocation = best_allocation(limits, options, choice, guess_s, SHARED * self.request.gap)
         return None if allocation is None else (allocation, evaluate(self.problem, allocation))
 
 
@@ -159,7 +167,13 @@ def best_allocation(
         round_s = least_round_of_choice(options, choice, guess_s)
         if round_s == math.inf:
             return None
-    bandwidth_hz, power_w = allocate_choice(options, choice, round_s)
+    return _named(problem, options, choice, *allocate_choice(options, choice, round_s))
+
+
+def _named(
+    problem: Problem, options: Options, choice: IntArray, bandwidth_hz: FloatArray, power_w: FloatArray
+) -> Allocation:
+    """The allocation of (M,) options; rows are named where they are not the clients'."""
     row = options.row[choice]
     named = not problem.is_one_row_each or bool((row == SKIP).any())
     return Allocation(options.tokens[choice], bandwidth_hz, power_w, row if named else None)

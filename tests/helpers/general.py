@@ -255,6 +255,8 @@ def random_general(
         changes["max_bps_per_hz"] = np.where(
             rng.random(rows) < 0.5, np.inf, np.log2(1 + snr * 10 ** rng.uniform(-1, 1, rows))
         )
+    if "blocks" in features:
+        changes["block_hz"] = base.bandwidth_hz / float(rng.uniform(clients, 12.0))
     plain = replace(base, **(changes | {"objective": Weighted(per_second=1.0)}))
     round_s, worth = _middle(plain)
     share = float(rng.uniform(0.0, 0.9))
