@@ -69,13 +69,20 @@ def exact(problem: Problem, request: Request, *, max_nodes: int = MAX_NODES) -> 
     bound of its rounding errors, and the intervals cover all round times from the least possible one to (all
     attention) / STE, beyond which nothing can win. It never rests on the start.
 
+    Problems beyond tokens and the STE (alternatives, skipping, free utilities, caps, another objective) have
+    a list of options per client instead (`physics.options`), and go by the same steps with fewer options in
+    every part of the axis (`bounds.choice_search`, `primal.choice_optimum`); whole blocks, and objectives
+    that are sums over clients or count joules, have searches of their own (`primal.block_search`,
+    `primal.priced_search`).
+
     Args:
         problem: the instance.
         request: gap, time limit and start; a start from nearly the same instance saves steps 1 to 3.
         max_nodes: give up branching after this many intervals.
 
     `stats` has reoptimised, intervals, nodes, vectors (tried in the interval search), and tolerance_used, the
-    share by which the allocation exceeds its limits: 0 nearly always (`primal.delivery`).
+    share by which the allocation exceeds its limits: 0 nearly always (`primal.delivery`). With options there
+    are options, options_dominated (left out at once) and given_up (intervals that stayed open) besides.
 
     Raises:
         OptionError: an option is out of range.

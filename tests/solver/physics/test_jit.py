@@ -201,3 +201,33 @@ def test_memory_that_runs_out_is_not_numbas_fault(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(MemoryError):
         Loop(exhausted)(0.0)
     assert jit._State.mode is Mode.CACHED
+
+
+@needs_numba
+def test_a_loop_is_compiled_anew_when_a_file_changes_whose_loops_it_calls(tmp_path: Path) -> None:
+    """numba's cache looks at one file only: the other one's text is part of the key."""
+    package = tmp_path / "pair"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "one.py").write_text(
+        "from stsflora.solver.physics.jit import compiled\n@compiled\ndef base(x):\n    return x + 1.0\n"
+    )
+    (package / "two.py").write_text(
+        "from stsflora.solver.physics.jit import compiled_on\nfrom . import one\nfrom .one import base\n"
+        "@compiled_on(one)\ndef twice(x, by=2.0):\n    return base(x) * by\n"
+    )
+    code = (
+        "from pair.two import twice\nprint(twice(1.0), twice.function(1.0))\n"
+        "stats = twice.dispatcher().stats\nprint(len(stats.cache_hits), len(stats.cache_misses))"
+    )
+
+    def answers() -> list[str]:
+        finished = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+        )
+        return finished.stdout.split()
+
+    assert answers() == ["4.0", "4.0", "0", "1"]
+    assert answers() == ["4.0", "4.0", "1", "0"]
+    (package / "one.py").write_text((package / "one.py").read_text().replace("1.0", "5.0"))
+    assert answers() == ["12.0", "12.0", "0", "1"]
