@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from numbers import Integral, Real
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 from .errors import OptionError, ProblemError, StsfloraError
 
 Number = TypeVar("Number", np.float64, np.int64)
+
+NUMBERS: Final = "bBhHiIlLqQefd"
+"""Characters of numpy's types for whole and real numbers of up to 64 bits; "e" has 16."""
 
 
 def whole_number(
@@ -105,8 +108,9 @@ def real_array(
         error: class of the error.
     """
     array = value if type(value) is np.ndarray else any_array(who, value, name=name, error=error)
-    if array.dtype.kind in "iuf" and array.dtype.itemsize <= 8:
-        return array if array.dtype != np.float16 else array.astype(np.float64)
+    kind = array.dtype.char
+    if kind in NUMBERS:
+        return array if kind != "e" else array.astype(np.float64)
     got = f"{name} = " if name else ""
     raise error(who, f"{got}type {array.dtype}", "real numbers (integers or floats)", "Convert it first")
 

@@ -44,10 +44,10 @@ class ClientRecord(NamedTuple):
     overhead_s: float
     min_tokens: int
     max_tokens: int
+    may_skip: bool
     before_j: float
     max_psd_w_per_hz: float
     max_bps_per_hz: float
-    may_skip: bool
     weight: float
 
     @property

@@ -6,30 +6,27 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from numbers import Real
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import real_array
+from ..checks import NUMBERS, real_array
 from ..errors import ProblemError
-
-NUMBERS: Final = "bBhHiIlLqQefd"
-"""Characters of numpy's types for whole and real numbers of up to 64 bits."""
 
 
 def to_number(name: str, value: Any) -> float:
     """One real number as a float."""
     if isinstance(value, float):
         return float(value)
-    if type(value) is int:
+    if type(value) is np.ndarray:
+        if value.size == 1 and value.dtype.char in NUMBERS:
+            return float(value.item())
+    elif type(value) is int:
         try:
             return float(value)
         except OverflowError as error:
             raise ProblemError(name, "an int beyond all floats", "a real number", "Check it") from error
-    if type(value) is np.ndarray:
-        if value.size == 1 and value.dtype.char in NUMBERS:
-            return float(value.item())
     elif hasattr(value, "detach"):  # a tensor
         with suppress(Exception):  # what cannot be read so is refused below
             number = value.item()
@@ -52,6 +49,8 @@ def to_flag(name: str, value: Any) -> bool:
 
 def to_array(name: str, value: Any, largest: int) -> NDArray[Any]:
     """A sequence, array or tensor of real numbers as an array; its size is known before it is converted."""
+    if type(value) is np.ndarray and value.size <= largest:
+        return real_array(name, value)
     allowed = f"real numbers, at most {largest}" if largest > 1 else "a real number"
     got = f"type {_type_name(value)}"
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from operator import is_
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -20,6 +21,11 @@ from .utility import Utility, importance_from_utility
 
 LONGEST_NAME: Final = 200
 """Characters of a text id, and of an alternative's name."""
+
+SELDOM: Final = ("before_j", "max_psd_w_per_hz", "max_bps_per_hz", "weight")
+UNSET: Final = (Client.before_j, Client.max_psd_w_per_hz, Client.max_bps_per_hz, Client.weight)
+UNSET_ALTERNATIVES: Final = Client.alternatives
+"""Their defaults, themselves: `is` tells them without reading what a client reports."""
 
 
 class Most(NamedTuple):
@@ -44,14 +50,12 @@ def validate_client(
     Raises:
         ProblemError: `who` is the field at fault, after the alternative where it is in one.
     """
-    if isinstance(client.alternatives, list | tuple) and not client.alternatives:
-        record = _record(position, client_id, None, client, cell, most.tokens)
-        if not record.is_table and cell.objective is STE:
-            return [record]
-        records = [record]
+    if client.alternatives is UNSET_ALTERNATIVES:
+        records = [_record(position, client_id, None, client, cell, most.tokens)]
     else:
         records = list(_alternatives(position, client_id, client, cell, most))
-    _check_objective(records, cell.objective)
+    if cell.objective is not STE or records[0].is_table or len(records) > 1:
+        _check_objective(records, cell.objective)
     return records
 
 
@@ -64,6 +68,8 @@ def _alternatives(
         raise ProblemError("alternatives", f"type {type(given).__name__:.40}", allowed, "Leave it out")
     if len(given) > most.alternatives:
         raise ProblemError("alternatives", f"{len(given)}", allowed, "Raise most_alternatives")
+    if not given:
+        yield _record(position, client_id, None, client, cell, most.tokens)
     names: set[str] = set()
     for index, alternative in enumerate(given):
         if not isinstance(alternative, Alternative):
@@ -132,11 +138,8 @@ def _record(
         to_number("overhead_s", client.overhead_s),
         fewest,
         last,
-        to_number("before_j", client.before_j),
-        to_number("max_psd_w_per_hz", client.max_psd_w_per_hz),
-        to_number("max_bps_per_hz", client.max_bps_per_hz),
         client.may_skip is not False and to_flag("may_skip", client.may_skip),
-        _weight(client.weight),
+        *_seldom(client),
     )
 
 
@@ -154,11 +157,15 @@ def _is_one_number(value: Any) -> bool:
         return False
 
 
-def _weight(value: Any) -> float:
-    weight = to_number("weight", value)
+def _seldom(client: Client) -> tuple[float, float, float, float]:
+    """`before_j`, the caps and the weight, which few clients set."""
+    given = (client.before_j, client.max_psd_w_per_hz, client.max_bps_per_hz, client.weight)
+    if all(map(is_, given, UNSET)):
+        return UNSET
+    before_j, psd, bps, weight = map(to_number, SELDOM, given)
     if not 0.0 < weight < math.inf:
         raise ProblemError("weight", f"{weight:g}", "finite and > 0", "Correct it")
-    return weight
+    return before_j, psd, bps, weight
 
 
 def _importance(value: Any, min_tokens: int, most_tokens: int) -> FloatArray:

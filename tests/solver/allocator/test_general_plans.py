@@ -173,6 +173,11 @@ def test_alternatives_may_differ_in_all_that_is_not_the_clients() -> None:
     assert plan.ste == pytest.approx(spelled.ste, rel=1e-12)
 
 
+@pytest.mark.parametrize("none", [(), []])
+def test_no_alternatives_are_none(none: Any) -> None:
+    assert same(cell().plan([ada(alternatives=none)]), cell().plan([ada()]))
+
+
 def test_importances_of_different_lengths_stay_apart_beside_tables() -> None:
     plan = cell(objective=Retained(100.0)).plan([ada(importance=[1.0, 2.0]), bob(), adapter()])
     assert [grant.tokens for grant in plan.grants.values()] == [2, 4, 0]
