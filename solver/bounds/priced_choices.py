@@ -33,6 +33,9 @@ PROVED: Final = 0.97
 REPLIES_PER_S: Final = 3e6
 """Replies of an option to a price in a second, about: how many prices are tried depends on the time left."""
 
+PAIRS_PER_S: Final = 1e7
+"""Partial choices times options that dominance weighs up in a second, about."""
+
 MOST_STATES: Final = 20_000
 """Partial choices that dominance keeps at once before it is given up."""
 
@@ -247,8 +250,9 @@ def required_bound(search: ChoiceSearch, found: PricedBound, allowed: BooleanArr
     for _ in range(REQUIRED_PRICES):
         hidden = HIDDEN * search.gap * max(abs(value), search.scale)
         slack = search.target - value
+        most_pairs = search.monitor.request.remaining_s() * PAIRS_PER_S
         complete, least, choice = price_loops.least_charge(
-            utility, charged, loss, menu.first, menu.asked, slack, hidden, search.states
+            utility, charged, loss, menu.first, menu.asked, slack, hidden, search.states, most_pairs
         )
         if not complete:
             search.states = 0

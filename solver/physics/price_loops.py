@@ -193,7 +193,7 @@ def time_options(
             options[j]["power_hz"] = power_hz
             # From E/P on energy limits the upload, or the efficiency does from another slot on.
             change_s, least = client["energy_j"] / client["max_power_w"], last_area[j]
-            if efficiency < math.inf:
+            if efficiency < 700.0:
                 capped_s = nats[j] / efficiency * (math.expm1(efficiency) / power_hz)
                 if capped_s <= change_s:
                     change_s, least = capped_s, nats[j] / efficiency
@@ -625,6 +625,7 @@ def least_charge(
     slack: float,
     hidden: float,
     most_states: int,
+    most_pairs: float,
 ) -> tuple[bool, float, IntArray]:
     """The least charge of any choice of the utility asked, which is kept to exactly, client by client.
 
@@ -639,7 +640,8 @@ def least_charge(
         asked: U.
         slack: the largest loss of a choice that matters.
         hidden: what dominance may hide of the charge, all clients together.
-        most_states: partial choices kept at once; more are given up.
+        most_states: partial choices kept at once; with more it gives up.
+        most_pairs: partial choices times options after which it gives up.
 
     Returns:
         (whether the search was complete; a lower bound on the charge of all choices that matter, inf without
@@ -657,8 +659,12 @@ def least_charge(
     delta = hidden / clients
     worth, charge, lost = np.zeros(1), np.zeros(1), np.zeros(1)
     parents, chosen = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)]
+    pairs = 0
     for m in range(clients):
         size = worth.shape[0] * (first[m + 1] - first[m])
+        pairs += size
+        if pairs > most_pairs:
+            return False, -math.inf, nobody
         more, cost, gone = np.empty(size), np.empty(size), np.empty(size)
         parent, option = np.empty(size, np.int64), np.empty(size, np.int64)
         found = 0

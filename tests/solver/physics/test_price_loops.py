@@ -144,11 +144,14 @@ def test_dominance_finds_the_least_charge() -> None:
         costs = [charged[list(v)].sum() for v, total in zip(vectors, sums, strict=True) if total >= asked]
         nothing = np.zeros(count)
         complete, bound, choice = price_loops.least_charge(
-            utility, charged, nothing, first, asked, 0.0, hidden, 1000
+            utility, charged, nothing, first, asked, 0.0, hidden, 1000, math.inf
         )
         assert complete
         assert min(costs) - hidden - 1e-12 <= bound <= min(costs) + 1e-12
         assert utility[choice].sum() >= asked - 1e-12
         assert charged[choice].sum() == pytest.approx(bound + hidden)
-    assert not price_loops.least_charge(utility, charged, nothing, first, 0.0, 0.0, 0.0, 0)[0]
-    assert price_loops.least_charge(utility, charged, nothing, first, 1e9, 0.0, 0.0, 9)[1] == math.inf
+    assert not price_loops.least_charge(utility, charged, nothing, first, 0.0, 0.0, 0.0, 0, math.inf)[0]
+    assert not price_loops.least_charge(utility, charged, nothing, first, 0.0, 0.0, 0.0, 99, 0.0)[0]
+    assert (
+        price_loops.least_charge(utility, charged, nothing, first, 1e9, 0.0, 0.0, 9, math.inf)[1] == math.inf
+    )
