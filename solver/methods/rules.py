@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -173,8 +174,9 @@ def _best_equal(problem: Problem) -> Answer:
     scores = [evaluate(problem, allocation) for allocation in tried]
     best = 0
     for count, score in enumerate(scores):
-        better = problem.objective.better(score.value, scores[best].value) or not scores[best].feasible
-        if score.feasible and better:
+        known = scores[best]
+        worse = not known.feasible or math.isnan(known.value)  # an STE in no time
+        if score.feasible and (worse or problem.objective.better(score.value, known.value)):
             best = count
     return Answer(tried[best], stats={"common_tokens": best})
 
@@ -188,7 +190,7 @@ def _best_at_once(problem: Problem, request: Request) -> Answer:
         if allocation is None:  # more tokens do not fit either
             break
         value = evaluate(problem, allocation).value
-        if best is None or problem.objective.better(value, best_value):
+        if best is None or math.isnan(best_value) or problem.objective.better(value, best_value):
             best, best_value, common = allocation, value, count
         if request.expired():
             if count < problem.tokens:

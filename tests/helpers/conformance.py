@@ -76,7 +76,7 @@ def check_allocation(result: Result) -> None:
         assert result.value == -problem.objective.unproved
         return
     evaluation = evaluate(problem, allocation)
-    assert evaluation.value == result.value
+    assert evaluation.value == result.value or (math.isnan(evaluation.value) and math.isnan(result.value))
     assert evaluation.feasible == (result.quality is not Quality.INFEASIBLE)
     assert allocation.tokens.dtype == np.int64
     if evaluation.feasible:
