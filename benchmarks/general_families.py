@@ -58,8 +58,8 @@ def makespan(setting: Setting) -> Problem:
 def energy(setting: Setting) -> Problem:
     """Least energy of the payloads of `makespan` in 1.5 times its round time; slow, on the whole band.
 
-    Everyone takes all the time that there is, at powers well below the limits, and a hertz more would save
-    everyone the same energy (Yang et al., arXiv 1911.02417).
+    Everyone takes all the time that its deadline leaves, at powers well below the limits, and a hertz more
+    would save everyone the same energy (Yang et al., arXiv 1911.02417).
     """
     return _fixed_payloads(setting, objective=Energy(1.5 * _shortest_round_s(setting)))
 
@@ -91,7 +91,7 @@ def weighted(setting: Setting) -> Problem:
 
 
 def tokens_x_bits(setting: Setting) -> Problem:
-    """`round_time` with 32, 16 or 8 bits per element, tokens inside; mixed, by how much fewer bits cost.
+    """`round_time` with 32, 16 or 8 bits per element, tokens inside; mixed, by what fewer bits cost.
 
     A token in fewer bits is worth less (`LOSS_PER_HALVING`); as with TSFLora (arXiv 2605.23988).
     """

@@ -11,7 +11,7 @@ import pytest
 
 from stsflora.benchmarks.families import families, family, general_families
 from stsflora.benchmarks.job import fingerprint
-from stsflora.solver import Problem, RoundTime, Ste
+from stsflora.solver import Problem, RoundTime, Ste, solve
 from stsflora.solver.feasibility import diagnose
 from stsflora.solver.physics.demand import Demand
 from stsflora.solver.registry import features_of
@@ -32,6 +32,40 @@ FEATURES = {
 """Objective and features of each."""
 
 NAMES = tuple(FEATURES)
+
+
+SUMS = {
+    "makespan": -1403.702888365845,
+    "energy": -1392.3889764136086,
+    "total_time": -1403.702888365845,
+    "selection": -1409.4776786374612,
+    "weighted": 532.8802546912575,
+    "tokens_x_bits": 8533.068450924224,
+    "tokens_x_bits_x_cut": 138995.25677134606,
+    "cut_x_frequency": -58492.2651892336,
+    "skip": 523.4126927632735,
+    "psd_limited": -806.9916436407112,
+    "resource_blocks": 589.9269631875196,
+}
+"""Of `family(name, 3, 1, tokens=5)`, by `moment`."""
+
+
+def moment(problem: Problem) -> float:
+    """One number that moves when any field of any row does, the same on every processor to 1e-12."""
+    total = 0.0
+    values = problem.as_dict() | problem.objective.settings()
+    for place, name in enumerate(sorted(set(values) - {"objective"}), start=1):
+        numbers = np.ravel(np.asarray(values[name], dtype=np.float64))
+        positive = np.isfinite(numbers) & (numbers > 0)
+        order = np.arange(1, len(numbers) + 1)
+        total += place * float((order[positive] * np.log(numbers[positive])).sum())
+    return total
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_instances_have_not_moved(name: str) -> None:
+    """Fails when a change moves published instances; then benchmark results start anew."""
+    assert moment(family(name, 3, 1, tokens=5)) == pytest.approx(SUMS[name], rel=1e-10)
 
 
 def test_names() -> None:
@@ -148,3 +182,84 @@ def test_overrides_replace_the_objective() -> None:
     assert family("makespan", 3, 0, objective=RoundTime(0.0)) == family("makespan", 3, 0)
     assert family("skip", 3, 0, may_skip=False, objective=Ste()).is_plain
     assert isinstance(family("psd_limited", 3, 0, max_bps_per_hz=2.0), Problem)
+
+
+class TestRegimes:
+    """Where the optimum sits, as `exact` finds it."""
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_makespan_ends_at_once_on_the_whole_band(self, seed: int) -> None:
+        problem = family("makespan", 20, seed)
+        result = solve(problem)
+        np.testing.assert_allclose(result.evaluation.totals.finish_s, result.value, rtol=1e-9)
+        assert result.allocation.bandwidth_hz.sum() == pytest.approx(problem.bandwidth_hz)
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_energy_takes_all_the_time_at_low_power(self, seed: int) -> None:
+        problem = family("energy", 20, seed)
+        result = solve(problem, gap=1e-6)
+        finish_s = result.evaluation.totals.finish_s
+        latest_s = np.minimum(problem.objective.longest_round_s, problem.overhead_s + problem.deadline_s)
+        np.testing.assert_allclose(finish_s, latest_s, rtol=1e-6)
+        assert result.allocation.bandwidth_hz.sum() == pytest.approx(problem.bandwidth_hz)
+        assert np.all(result.allocation.power_w < 0.9 * problem.max_power_w)
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_the_sum_of_times_takes_full_power_and_ends_apart(self, seed: int) -> None:
+        problem = family("total_time", 20, seed)
+        result = solve(problem)
+        spent = result.evaluation.energy_j >= 0.999 * problem.max_energy_j
+        assert np.all(spent | (result.allocation.power_w >= 0.999 * problem.max_power_w))
+        assert result.evaluation.uplink_s.max() > 1.3 * result.evaluation.uplink_s.min()
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_selection_leaves_some_out(self, seed: int) -> None:
+        result = solve(family("selection", 20, seed))
+        assert 5 <= result.value <= 19
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_weighted_is_interior(self, seed: int) -> None:
+        problem = family("weighted", 20, seed)
+        tokens = solve(problem).allocation.tokens
+        assert np.mean((tokens > problem.min_tokens) & (tokens < problem.tokens)) > 0.9
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_bits_are_mixed(self, seed: int) -> None:
+        rows = solve(family("tokens_x_bits", 20, seed), gap=1e-3).allocation.row
+        assert len(set(rows % 3)) > 1
+
+    def test_bits_and_cuts_are_mixed(self) -> None:
+        rows = solve(family("tokens_x_bits_x_cut", 20, 0, tokens=12), gap=1e-3).allocation.row % 12
+        assert len(set(rows // 4)) > 1
+        assert len(set(rows % 4)) > 1
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_few_cores_cut_early(self, seed: int) -> None:
+        problem = family("cut_x_frequency", 20, seed)
+        cut = solve(problem).allocation.row % 12 // 3
+        slow = problem.overhead_s[::12] > np.median(problem.overhead_s[::12])
+        assert len(set(cut)) > 1
+        assert cut[slow].mean() < cut[~slow].mean()
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_the_slow_are_skipped(self, seed: int) -> None:
+        problem = family("skip", 20, seed)
+        skipped = solve(problem, gap=1e-3).allocation.row < 0
+        assert 0.0 < skipped.mean() < 1.0
+        assert problem.overhead_s[skipped].mean() > problem.overhead_s[~skipped].mean()
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_a_cap_binds_for_most(self, seed: int) -> None:
+        problem = family("psd_limited", 20, seed)
+        allocation = solve(problem, gap=1e-3).allocation
+        snr = allocation.power_w * problem.gain / (problem.noise_w_per_hz * allocation.bandwidth_hz)
+        density = allocation.power_w / allocation.bandwidth_hz
+        capped = (np.log2(1.0 + snr) >= 9.99) | (density >= 0.999 * problem.max_psd_w_per_hz)
+        assert capped.mean() > 0.5
+        assert np.all((allocation.tokens > 1) & (allocation.tokens < 196))
+
+    def test_blocks_are_whole(self) -> None:
+        problem = family("resource_blocks", 20, 0)
+        blocks = solve(problem, gap=1e-3).allocation.bandwidth_hz / 360e3
+        np.testing.assert_allclose(blocks, np.round(blocks), rtol=1e-9)
+        assert blocks.sum() <= 138.5
