@@ -24,6 +24,9 @@ STEEP: Final = 0.5
 FINEST: Final = 1e-12
 """Relative width of a bracket or an interval that is not halved any further."""
 
+NARROW: Final = 0.02
+"""Relative width from which on an interval is left for a better price where one is needed."""
+
 MOST_SPLITS: Final = 300
 """Intervals halved for one price; where that does not do, another price is needed."""
 
@@ -100,11 +103,15 @@ class RoundBounds:
         magnitude = given + rented + 2.0 * (worth + widest) + float(np.abs(least).sum())
         return float(least.sum() - rented + given - self.unit * magnitude)
 
-    def net_value(self, low_s: float, high_s: float, price: float) -> tuple[float, float]:
-        """Ends of a convex function above the net value in the rounds of an interval, at a price per Hz s.
+    def net_value(self, low_s: float, high_s: float, price: float) -> tuple[float, float, float]:
+        """A convex function above the net value in the rounds of an interval, at a price per Hz s.
 
         An option is charged price x (tau - omega) per hertz, and its energy: convex in tau, so that tangents
-        are below it. The largest of the two ends bounds the net value of all choices in between.
+        are below it. The largest of the two ends bounds the net value of all choices in between; in the
+        middle nothing is lost where tangents touch there.
+
+        Returns:
+            (at the lower end, in the middle, at the upper end).
         """
         objective, options = self.problem.objective, self.options
         assert isinstance(objective, Weighted)
@@ -113,13 +120,14 @@ class RoundBounds:
         else:
             at_low, at_high = self._costs(low_s, high_s, price)
         ends = []
-        for round_s, cost in ((low_s, at_low), (high_s, at_high)):
+        middle = 0.5 * (low_s + high_s), 0.5 * (at_low + at_high)
+        for round_s, cost in ((low_s, at_low), middle, (high_s, at_high)):
             least = np.minimum.reduceat(cost, options.first[:-1])
             rented = price * options.bandwidth_hz * (round_s - self.origin_s)
             charged = objective.per_second * round_s if objective.per_second > 0.0 else 0.0
             magnitude = rented + charged + float(np.abs(least).sum())
             ends.append(float(rented - least.sum() - charged + self.unit * magnitude))
-        return ends[0], ends[1]
+        return ends[0], ends[1], ends[2]
 
     def _net(self, price: float, need_hz: FloatArray) -> FloatArray:
         """(J,) utility less what the need costs; -inf where an option cannot be sent."""
@@ -197,32 +205,29 @@ class NetCover:
         return self._open[0][1:]
 
     def tighten(self, price: float, target: float, expired: Callable[[], bool]) -> None:
-        """Bound the open intervals anew at one price per Hz s, halving them until it is no use.
+        """Bound the open intervals anew at one price per Hz s, worst first, halving them until it is no use.
 
-        An interval whose both ends exceed the target at this price is left for another one.
+        An interval in whose middle this price is beyond the target is left for another one.
         """
-        pending, left, splits = [item for item in self._open if -item[0] > target], [], 0
-        self.closed = max([self.closed, *(-item[0] for item in self._open if -item[0] <= target)])
-        while pending:
-            minus_bound, low_s, high_s = pending.pop()
-            if splits > MOST_SPLITS or expired():
-                left.append((minus_bound, low_s, high_s))
-                continue
+        pending, left, splits = self._open, [], 0
+        while pending and -pending[0][0] > target and splits <= MOST_SPLITS and not expired():
+            minus_bound, low_s, high_s = heapq.heappop(pending)
             self.evaluations += 1
-            at_low, at_high = self.bounds.net_value(low_s, high_s, price)
+            at_low, at_middle, at_high = self.bounds.net_value(low_s, high_s, price)
             bound = max(at_low, at_high)
             bound = -minus_bound if math.isnan(bound) else min(bound, -minus_bound)
             if bound <= target:
                 self.closed = max(self.closed, bound)
                 continue
-            hopeless = min(at_low, at_high) > target and high_s - low_s <= 1e-3 * high_s
-            if hopeless or high_s - low_s <= FINEST * high_s:
+            narrow = high_s - low_s <= NARROW * high_s
+            if (narrow and at_middle > target) or high_s - low_s <= FINEST * high_s:
                 left.append((-bound, low_s, high_s))
                 continue
             splits += 1
             middle_s = 0.5 * (low_s + high_s)
             if high_s > 4.0 * low_s > 0.0:
                 middle_s = math.sqrt(low_s) * math.sqrt(high_s)
-            pending += [(-bound, low_s, middle_s), (-bound, middle_s, high_s)]
-        heapq.heapify(left)
-        self._open = left
+            heapq.heappush(pending, (-bound, low_s, middle_s))
+            heapq.heappush(pending, (-bound, middle_s, high_s))
+        self._open = [*pending, *left]
+        heapq.heapify(self._open)

@@ -14,6 +14,7 @@ from ..bounds.priced_menu import energy_menu
 from ..gap_budget import CLEARING, PROOF
 from ..method import Answer, Request
 from ..objective import LEAST_SCALE, Energy, Retained, RoundTime, Weighted
+from ..physics.bracket import advance, new_bracket
 from ..physics.loops import LONGEST_S
 from ..physics.option_loops import fastest_choice, fastest_sender
 from ..physics.price_loops import replies
@@ -27,8 +28,11 @@ from .round_bounds import NetCover, RoundBounds
 from .round_data import Hulls, RoundCentre, hulls_of
 from .round_program import RoundProgram, RoundSolution
 
-CENTRINGS: Final = 6
+CENTRINGS: Final = 8
 """Most programs at one round time."""
+
+STALE: Final = 2
+"""Programs in a row after which no other is solved there if neither bound nor choice has changed."""
 
 ROUNDS: Final = 40
 """Most round times."""
@@ -214,7 +218,8 @@ class RoundSearch(EngineRun):
         def solve(program: RoundProgram, left_s: float) -> RoundSolution | str:
             return program.solve(hulls, centre, band_hz, self.per_joule, needed, counts, left_s)
 
-        for tried in range(CENTRINGS):
+        stale = 0
+        for _ in range(CENTRINGS):
             found = self.ask(take_program, solve)
             if found is None:
                 return solution
@@ -227,7 +232,8 @@ class RoundSearch(EngineRun):
             moved = np.abs(found.nats - centre.nats) / hulls.nats.max(axis=1).clip(1e-300)
             wider = np.abs(found.area - centre.area) / np.maximum(centre.area, 1e-300) if priced else moved
             settled = max(moved.max(), wider.max()) <= SETTLED
-            if self.done or settled or (tried > 0 and (bound, value) == (self.bound, self.best.value)):
+            stale = stale + 1 if (bound, value) == (self.bound, self.best.value) else 0
+            if self.done or settled or stale == STALE:
                 break
             centre = RoundCentre(found.nats, found.area)
         return solution
@@ -299,18 +305,59 @@ class RoundSearch(EngineRun):
                 cover.tighten(solution.price / (at_s - origin_s), self._target(), self.request.expired)
                 self.bound = min(self.bound, max(cover.bound, self.best.value))
 
-        round_s = min(max(self.best.round_s, low_s), self.last_s)
+        found = self._best_round(objective, engine, form, low_s)
+        if found is None:
+            return False
+        solution, round_s = found
         for _ in range(ROUNDS):
             before = self.bound
-            if self._at(round_s, engine, form, tighten) is None and not cover.evaluations:
-                return False
+            tighten(solution, round_s)
             if self.done or not cover.is_open(self._target()):
                 return True
             left_s, right_s = cover.worst
             if left_s <= round_s <= right_s and self.bound >= before:
                 return True
             round_s = 0.5 * (left_s + right_s)
+            again = self._at(round_s, engine, form, tighten)
+            if again is None:
+                return False
+            solution = again
         return True
+
+    def _best_round(
+        self, objective: Weighted, engine: ConicEngine, form: str, low_s: float
+    ) -> tuple[RoundSolution, float] | None:
+        """The round time of best relaxed net value, and the program's solution there.
+
+        Its price bounds all others too, where they are jointly convex. Without a price of energy the round
+        grows while a second more is worth more than it costs, as in `primal.first_choices`; else it is the
+        best one of the choices found.
+        """
+        round_s = min(max(self.best.round_s, low_s), self.last_s)
+        bracket = new_bracket(math.log(low_s), math.log(max(self._longest_s(), low_s)), longest=0.7)
+        solution = None
+        for _ in range(GRID):
+            found = self._at(round_s, engine, form, lambda *_: None)
+            if found is None or self.done:
+                break
+            solution, at_s = (found, round_s), round_s
+            if objective.per_joule > 0.0:
+                round_s = min(max(self.best.round_s, low_s), self.last_s)
+                if abs(round_s - at_s) <= 0.01 * at_s:
+                    break
+                continue
+            _, choice, falls = clear_choices(self.best.permitted, round_s, found.price, 1e-6)
+            worth = found.price * falls
+            pull = math.inf
+            if choice.size and objective.per_second > 0.0:
+                pull = math.log(worth / objective.per_second) if worth > 0.0 else -1.0
+            if abs(pull) <= 0.1 * math.sqrt(self.request.gap):
+                break
+            bracket, logarithm = advance(bracket, math.log(round_s), pull)
+            round_s = math.exp(logarithm)
+            if abs(round_s - at_s) <= self.request.gap * at_s:
+                break
+        return solution
 
     def _target(self) -> float:
         """A bound on the net value up to here proves the asked gap."""
