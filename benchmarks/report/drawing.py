@@ -1,6 +1,6 @@
 """Figures in one style: a solver or training scheme keeps its colour, marker and line in every picture.
 
-Colours are those of Okabe and Ito, then two of Tol, told apart by colour-blind readers; markers and lines
+Colours are those of Okabe and Ito, then four of Tol, told apart by colour-blind readers; markers and lines
 differ too, so that a grey print is readable. matplotlib is imported where it is used.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 COLOURS: Final = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C"),
-    *("#882255", "#999933"),
+    *("#882255", "#999933", "#332288", "#44AA99"),
 )
 MARKERS: Final = "osD^vPX*<>hp"
 LINES: Final = ("-", "--", "-.", ":")

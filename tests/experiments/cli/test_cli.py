@@ -233,9 +233,18 @@ def test_a_method_may_prove_that_what_is_wanted_cannot_be_had(call):
 
 
 def test_a_solver_that_does_not_take_a_problem_says_who_does(call):
-    code, out, err = call("solve", "--family", "makespan", "--solver", "equal")
+    def narrow(problem, request):
+        """Takes the token problem only."""
+        return Answer(None)
+
+    register("narrow")(narrow)
+    try:
+        code, out, err = call("solve", "--family", "makespan", "--solver", "narrow")
+    finally:
+        unregister("narrow")
     assert (code, out) == (2, "")
-    assert "solver 'equal': got a problem with objective round_time" in err
+    assert "solver 'narrow': got a problem with objective round_time; allowed: objectives ste. Take" in err
+    assert "exact" in err
 
 
 def test_objectives_on_the_command_line_are_all_there_are(call):
