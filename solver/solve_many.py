@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from .evaluation import evaluate
 from .feasibility import diagnose
 from .method import Request
 from .methods.exact import MAX_NODES, allocation_of, answer_of
+from .objective import Energy, Objective, Retained, RoundTime, Ste, TotalTime, Weighted
 from .physics.instance import instance_of
 from .primal.whole_search import whole_search
 from .problem import IntArray, Problem
@@ -93,24 +94,36 @@ def solve_many(
 
 
 def precompile() -> None:
-    """Compile the search of `exact` as a whole, once per installation: half a minute.
+    """Compile everything that `exact` may need, once per installation: one to two minutes.
 
-    From then on `solve` takes about half the time for cells of up to 256 clients, in this process and
-    later ones, and `solve_many` starts at once. Without numba it does nothing.
+    From then on `solve` takes about half the time for token problems of up to 256 clients, in this process
+    and later ones, `solve_many` starts at once, and so does the first problem of every other kind, which
+    takes up to half a minute otherwise. Without numba it does nothing.
 
     Examples:
         >>> from stsflora.solver import precompile
         >>> precompile()
     """
-    tiny = Problem(
-        gain=[1e-9],
-        importance=[[1.0]],
-        bits_per_token=1e6,
-        bandwidth_hz=1e6,
-        max_power_w=0.1,
-        max_energy_j=1.0,
-    )
-    solve_many([tiny])
+    tiny: dict[str, Any] = {
+        "gain": 1e-9,
+        "importance": np.array([[2.0, 1.0]]),
+        "bits_per_token": 1e4,
+        "bandwidth_hz": 1e6,
+        "max_power_w": 0.1,
+        "max_energy_j": 1.0,
+    }
+    solve_many([Problem(**tiny)])
+    rows = tiny | {
+        "importance": np.ones((3, 2)) * [[2.0, 1.0]],
+        "client": [0, 0, 1],
+        "overhead_s": [0.0, 0.1, 0.1],
+    }
+    by_utility: tuple[Objective, ...] = (Ste(), Retained(0.5), RoundTime(4.0), Weighted(1.0))
+    by_cost = (Energy(0.5), Energy(0.5, 4.0), TotalTime(), Weighted(1.0, 1.0))
+    for objective in by_utility + by_cost:
+        solve(Problem(**rows, objective=objective))
+    for objective in by_utility[:3]:
+        solve(Problem(**rows, objective=objective, block_hz=2e5))
 
 
 class _Watch:

@@ -38,7 +38,7 @@ def cells() -> list[Problem]:
 
 @pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
 def test_the_compiled_search_answers_as_its_text_does_and_halts_when_told_to() -> None:
-    """One test, since compiling takes half a minute: figures agree bit by bit, on one thread and on two."""
+    """One test, since compiling takes a minute: figures agree bit by bit, on one thread and on two."""
     problems = cells()
     text = [exact(problem, Request()) for problem in problems]
     precompile()
