@@ -234,7 +234,10 @@ def add_node(search: ChoiceSearch, allowed: BooleanArray, guess: float, least: f
         search.closed = min(search.closed, search.target)
     client, part = division(menu, found, kept)
     if client < 0:
-        search.closed = min(search.closed, bound)
+        if (kept != allowed).any():  # without those dropped the bound is better
+            add_node(search, kept, found.price, bound)
+        else:
+            search.closed = min(search.closed, bound)
         return
     heapq.heappush(search.heap, Node(bound, search.nodes, kept, found.price, part, client))
 

@@ -52,7 +52,10 @@ BooleanArray = NDArray[np.bool_]
 UNITS: Final = 2048
 """Relative error of a term of the dual function, in units of EPSILON: that of exp(y) for y up to 700."""
 
-NEWTON: Final = 1e-9
+HALLEY: Final = 1e-5
+"""A cubically converging iteration ends after a step this short: the next would be its cube."""
+
+NEWTON: Final = 1e-8
 """A quadratically converging iteration ends after a step this short: the next would be its square."""
 
 MOST_STEPS: Final = 100
@@ -223,8 +226,8 @@ def energy_ratio(y: float) -> tuple[float, float]:
 def energy_root(ratio: float) -> float:
     """The root y >= 0 of (y - 1) e^y + 1 = ratio, that is 1 + W_0((ratio - 1) / e), to a few units.
 
-    Newton's method on the log-log scale, where the left side is nearly a power for small y and convex; no
-    digits are lost at the branch point, ratio = 0. Ends at `LARGEST`.
+    Halley's method on the log-log scale, where the left side is nearly a power for small y; no digits are
+    lost at the branch point, ratio = 0. Ends at `LARGEST`.
     """
     if not ratio > 1.0 / LARGEST:
         return 0.0
@@ -238,9 +241,10 @@ def energy_root(ratio: float) -> float:
     for _ in range(20):
         value, elasticity = energy_ratio(min(y, 700.0))
         step = math.log(ratio / value) / elasticity
+        step /= max(1.0 + 0.5 * step * (2.0 + y - elasticity), 0.5)
+        if abs(step) <= HALLEY:
+            return y * (1.0 + step * (1.0 + 0.5 * step))
         y *= math.exp(min(max(step, -2.0), 2.0))
-        if abs(step) <= NEWTON:
-            break
     return y
 
 
@@ -523,12 +527,15 @@ def priced_bound(
     utility = np.empty(count)
     for j in range(count):
         utility[j] = options[j]["utility"]
-    price = guess
+    price, logarithm, some = guess, 0.0, 0
     if not price > 0.0:
         for j in range(count):
             if allowed[j] and options[j]["low_hz"] < options[j]["high_hz"]:
                 w = min(max(bandwidth_hz / clients, options[j]["low_hz"]), options[j]["high_hz"])
-                price = max(price, marginal_cost(options[j], w))
+                marginal = marginal_cost(options[j], w)
+                if marginal > 0.0:
+                    logarithm, some = logarithm + math.log(marginal), some + 1
+        price = math.exp(logarithm / some) if some > 0 else 0.0
     choices = np.zeros((4, clients), np.int64)
     cheap, dear = 0.0, 0.0
     cheap_value = dear_value = cheap_slope = dear_slope = cheap_hz = dear_hz = 0.0
@@ -571,25 +578,25 @@ def priced_bound(
                 break
             # Totals fall like a power of the price between -1/2 and 0; farther each time.
             away = 2.2 * abs(math.log(total / bandwidth_hz)) if total > 0.0 else LONGEST_STEP
-            step = min(max(away, 16.0 * step, 4.0 * EPSILON), LONGEST_STEP)
+            farther = 16.0 * step if step < 0.25 else 2.0 * step
+            step = min(max(away, farther, 4.0 * EPSILON), LONGEST_STEP)
             price = min(price * math.exp(step), LARGEST) if some_cheap else price / math.exp(step)
             if price < 1.0 / LARGEST:
                 price = 0.0
             continue
-        meet = (dear_value - cheap_value + cheap_slope * cheap - dear_slope * dear) / (
-            cheap_slope - dear_slope
-        )
+        # From the cheap price on, where the dear tangent is there; far away it is known to few digits.
+        there = dear_value - dear_slope * (dear - cheap)
+        noise = 4.0 * EPSILON * (abs(dear_value) - dear_slope * dear)
+        meet = cheap + (there - cheap_value) / (cheap_slope - dear_slope)
         height = cheap_value + cheap_slope * (meet - cheap)
-        if (
-            height - best_value <= tolerance * max(abs(best_value), scale)
-            or dear - cheap <= 4.0 * EPSILON * dear
-        ):
+        left = tolerance * max(abs(best_value), scale)
+        if height + noise - best_value <= left or dear - cheap <= 4.0 * EPSILON * dear:
             break
         following = meet
         if steps % 3 != 0 and cheap > 0.0 and dear_hz > 0.0:
             part = math.log(cheap_hz / bandwidth_hz) / math.log(cheap_hz / dear_hz)
             following = cheap * math.exp(part * math.log(dear / cheap))
-        if steps % 7 == 0:
+        if steps % 7 == 0 or (noise > left and cheap > 0.0 and dear > 2.0 * cheap):
             following = math.sqrt(cheap) * math.sqrt(dear)
         if not cheap < following < dear:
             following = meet if cheap < meet < dear else 0.5 * (cheap + dear)
@@ -715,20 +722,24 @@ def band_shares(
     """
     clients = options.shape[0]
     dear, cheap = np.empty(clients), np.empty(clients)
-    dear_hz = cheap_hz = carry = 0.0
+    dear_hz = cheap_hz = low_hz = carry = 0.0
     for m in range(clients):
         dear[m], cheap[m] = bandwidth_at(options[m], dear_price), bandwidth_at(options[m], cheap_price)
         term = dear[m] - carry
         raised = dear_hz + term
         dear_hz, carry = raised, (raised - dear_hz) - term
-        cheap_hz += cheap[m]
-    if dear_hz > bandwidth_hz:
-        return dear, math.inf
-    if cheap_hz > dear_hz:
-        # A hair less than all: sums round.
-        part = min((bandwidth_hz - dear_hz) / (cheap_hz - dear_hz) * (1.0 - 1e-9), 1.0)
+        cheap_hz, low_hz = cheap_hz + cheap[m], low_hz + options[m]["low_hz"]
+    part = 0.0
+    if dear_hz > bandwidth_hz:  # by rounding: towards the needs
+        if not low_hz < bandwidth_hz:
+            return dear, math.inf
         for m in range(clients):
-            dear[m] += part * (cheap[m] - dear[m])
+            cheap[m] = options[m]["low_hz"]
+        part = min((dear_hz - bandwidth_hz) / (dear_hz - low_hz) * (1.0 + 1e-9), 1.0)
+    elif cheap_hz > dear_hz:  # a hair less than all: sums round
+        part = min((bandwidth_hz - dear_hz) / (cheap_hz - dear_hz) * (1.0 - 1e-9), 1.0)
+    for m in range(clients):
+        dear[m] += part * (cheap[m] - dear[m])
     total = carry = 0.0
     for m in range(clients):
         term = options[m]["fixed"] + cost_of(options[m], dear[m]) - carry

@@ -241,3 +241,18 @@ def test_equal_clients_of_a_required_sum_are_proved(noise: float) -> None:
     result = solve(problem)
     assert result.quality is Quality.OPTIMAL
     assert result.stats["nodes"] <= 9
+
+
+@pytest.mark.parametrize("wanted", ["energy", "energy_of_utility", "total_time", "weighted"])
+def test_small_rounds_are_proved(wanted: str) -> None:
+    """None is left open, none called infeasible where least needs fit, and claims are what `evaluate` finds."""
+    rng = np.random.default_rng((12, len(wanted)))
+    for _ in range(60):
+        problem = draw(rng, int(rng.integers(1, 5)), 4 if wanted == "energy" else 2, wanted)
+        if diagnose(problem) is None:
+            result = solve(problem, gap=GAP)
+            if result.stop is Stop.INFEASIBLE:
+                assert problem.objective.least_retained > 0.0
+                continue
+            assert result.quality is Quality.OPTIMAL
+            assert result.claimed_value == pytest.approx(result.value, rel=1e-9, abs=1e-12)
