@@ -163,7 +163,7 @@ def round_coefficients(
     worth = retained_at(hulls, np.where(sends, unit, 0.0))
     worth_unit = float(worth.mean()) or 1.0
     spent = np.where(sends, energy * hulls.joules, 0.0)
-    objective_unit = worth_unit * clients.size if counts_utility else float(spent.sum())
+    objective_unit = worth_unit * clients.size if counts_utility else float(spent.sum()) or 1.0
     edge = np.clip(
         np.array([np.searchsorted(row, s, "right") - 1 for row, s in zip(hulls.nats, unit, strict=True)]),
         0,

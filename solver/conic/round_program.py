@@ -120,6 +120,8 @@ class RoundProgram:
         Args: those of `round_coefficients`, and what is left of the time limit, s.
         """
         data, scale = round_coefficients(hulls, centre, bandwidth_hz, per_joule, required, counts_utility)
+        if not all(np.isfinite(data[name]).all() for name in self._data):
+            return "data beyond the floats"
         for name, parameter in self._data.items():
             parameter.value = data[name]
         failure = engine_error(self.problem, self.engine, time_limit_s)
