@@ -245,7 +245,7 @@ def test_equal_clients_of_a_required_sum_are_proved(noise: float) -> None:
 
 @pytest.mark.parametrize("wanted", ["energy", "energy_of_utility", "total_time", "weighted"])
 def test_small_rounds_are_proved(wanted: str) -> None:
-    """None is left open, none called infeasible where least needs fit, and claims are what `evaluate` finds."""
+    """None is left open, none called infeasible where needs fit, and claims are what `evaluate` finds."""
     rng = np.random.default_rng((12, len(wanted)))
     for _ in range(60):
         problem = draw(rng, int(rng.integers(1, 5)), 4 if wanted == "energy" else 2, wanted)
