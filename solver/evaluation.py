@@ -84,8 +84,8 @@ def evaluate(problem: Problem, allocation: Allocation) -> Evaluation:
         >>> score.feasible, score.round_s == max(score.uplink_s.tolist())
         (True, True)
     """
-    row = allocation.rows_of(problem)
-    if problem.is_plain and allocation.row is None:
+    objective = problem.objective
+    if problem.is_plain and allocation.row is None and allocation.clients == problem.clients:
         found = _scored(
             *(allocation.tokens, allocation.bandwidth_hz, allocation.power_w),
             *(problem.gain, problem.importance, problem.bits_per_token),
@@ -99,7 +99,7 @@ def evaluate(problem: Problem, allocation: Allocation) -> Evaluation:
         most_share = found.most_tokens / problem.tokens
         others: dict[str, float] = {}
     else:
-        found, most_share, others = _general(problem, allocation, row)
+        found, most_share, others = _general(problem, allocation, allocation.rows_of(problem))
     violations = {
         "bandwidth": max(0.0, found.bandwidth_hz / problem.bandwidth_hz - 1.0),
         "power": max(0.0, found.power_share - 1.0),
@@ -108,10 +108,10 @@ def evaluate(problem: Problem, allocation: Allocation) -> Evaluation:
         "min_tokens": max(0.0, 1.0 - found.fewest_share),
         "max_tokens": max(0.0, most_share - 1.0),
         "rate": 0.0 if found.round_s < math.inf else math.inf,
-    } | others
+        **others,
+    }
     total = float(found.retained.sum())
     totals = Totals(total, found.round_s, found.total_j, found.finish_s)
-    objective = problem.objective
     if objective.longest_round_s < math.inf:
         violations["round"] = max(0.0, found.round_s / objective.longest_round_s - 1.0)
     if objective.least_retained > 0.0:

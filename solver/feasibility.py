@@ -52,7 +52,8 @@ def diagnose(problem: Problem) -> Diagnosis | None:
     well, one of the closed form otherwise.
     """
     if not problem.is_plain:
-        return _diagnose_rows(problem)
+        required = problem.objective.least_retained > 0.0
+        return None if not required and _rows_suffice(problem) else _diagnose_rows(problem)
     if _equal_shares_suffice(
         problem.gain,
         problem.bits_per_token,
@@ -182,6 +183,56 @@ def _diagnose_rows(problem: Problem) -> Diagnosis | None:
                 clients_that_fit=tuple(range(problem.clients)),
             )
     return None
+
+
+def _rows_suffice(problem: Problem) -> bool:
+    """Whether every client can send some row on the same bandwidth, with room to spare."""
+    share_hz = problem.bandwidth_hz / problem.clients
+    if problem.block_hz is not None:
+        share_hz = math.floor(share_hz / problem.block_hz) * problem.block_hz
+    return share_hz > 0.0 and _some_row_suffices(
+        problem.client,
+        problem.gain,
+        problem.bits_of(np.arange(problem.row_count), problem.min_tokens),
+        problem.noise_w_per_hz,
+        problem.max_power_w,
+        problem.max_energy_j - problem.before_j,
+        np.minimum(problem.deadline_s, problem.objective.longest_round_s - problem.overhead_s),
+        np.ascontiguousarray(problem.max_psd_w_per_hz),
+        np.ascontiguousarray(problem.max_bps_per_hz),
+        problem.clients,
+        share_hz,
+        LONGEST_S,
+    )
+
+
+@compiled
+def _some_row_suffices(
+    client: IntArray,
+    gain: FloatArray,
+    bits: FloatArray,
+    noise_w_per_hz: float,
+    max_power_w: FloatArray,
+    energy_j: FloatArray,
+    slot_s: FloatArray,
+    max_psd_w_per_hz: FloatArray,
+    max_bps_per_hz: FloatArray,
+    clients: int,
+    share_hz: float,
+    longest_s: float,
+) -> bool:
+    """`_rows_suffice`, arrays (R,): bits of the fewest tokens, energies left for the upload, slots."""
+    served = np.zeros(clients, np.bool_)
+    for r in range(gain.shape[0]):
+        slot, energy = float(slot_s[r]), float(energy_j[r])
+        if slot > 0.0 and energy > 0.0:
+            power = min(float(max_power_w[r]), float(max_psd_w_per_hz[r]) * share_hz)
+            area = min(slot, longest_s) * share_hz
+            snr = min(power * slot, energy) * float(gain[r]) / noise_w_per_hz / area
+            most = area * min(math.log1p(snr), float(max_bps_per_hz[r]) * math.log(2.0))
+            if bits[r] == 0.0 or most > float(bits[r]) * math.log(2.0) * (1.0 + 1e-9):
+                served[client[r]] = True
+    return bool(served.all())
 
 
 def _best_rows(problem: Problem, need: FloatArray) -> IntArray:

@@ -27,6 +27,8 @@ LIMITS: Final = ("bandwidth_hz", "max_power_w", "max_energy_j", "deadline_s", "m
 
 STE: Final = Ste()
 
+NOTHING: Final = 0.0
+
 ONE_VALUE: Final = ("bandwidth_hz", "extra_tokens", "noise_w_per_hz", "block_hz", "objective")
 """Fields that are no arrays."""
 
@@ -141,7 +143,7 @@ class Problem:
         utility: ArrayLike | None = None,
         client: ArrayLike | None = None,
         may_skip: ArrayLike = False,
-        before_j: ArrayLike = 0.0,
+        before_j: ArrayLike = NOTHING,
         max_psd_w_per_hz: ArrayLike = np.inf,
         max_bps_per_hz: ArrayLike = np.inf,
         block_hz: float | None = None,
@@ -183,6 +185,15 @@ class Problem:
             objective=objective,
         )
         _check_objective(self)
+        only_defaults = (
+            objective is STE
+            and all(value is None for value in (utility, client, block_hz, max_tokens))
+            and may_skip is False
+            and before_j is NOTHING
+            and (max_psd_w_per_hz is max_bps_per_hz is np.inf)
+        )
+        if only_defaults and least_of(self.min_tokens) >= 1:  # known already: nothing to compute later
+            self.__dict__.update(is_plain=True, is_one_row_each=True, has_caps=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Problem.from_dict, (self.as_dict(),)

@@ -29,7 +29,8 @@ FEATURES: Final[Mapping[str, str]] = {
 
 EVERYTHING: Final = frozenset(FEATURES)
 
-TOKEN_PROBLEM: Final[Mapping[str, frozenset[str]]] = {"ste": frozenset({"payload_tables", "overheads"})}
+TOKEN_FEATURES: Final = frozenset({"payload_tables", "overheads"})
+TOKEN_PROBLEM: Final[Mapping[str, frozenset[str]]] = {"ste": TOKEN_FEATURES}
 """What a method takes unless it says otherwise: the STE of one row per client."""
 
 
@@ -92,8 +93,10 @@ class SolverInfo:
     def check_problem(self, problem: Problem) -> None:
         """Raise ProblemError for an objective, or a feature with it, that the method does not take."""
         objective = problem.objective.name
-        features = features_of(problem)
         taken = self.takes.get(objective)
+        if taken is not None and problem.is_plain and taken >= TOKEN_FEATURES:
+            return
+        features = features_of(problem)
         if taken is not None and features <= taken:
             return
         able = [i.name for i in solvers() if objective in i.takes and features <= i.takes[objective]]
