@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from functools import cached_property
 from inspect import signature
+from operator import is_
 from os import PathLike
 from typing import Any, Final
 
@@ -28,6 +29,8 @@ LIMITS: Final = ("bandwidth_hz", "max_power_w", "max_energy_j", "deadline_s", "m
 STE: Final = Ste()
 
 NOTHING: Final = 0.0
+DEFAULTS: Final = (None, None, None, None, False, NOTHING, np.inf, np.inf)
+"""What a token problem has in the fields that others may set."""
 
 ONE_VALUE: Final = ("bandwidth_hz", "extra_tokens", "noise_w_per_hz", "block_hz", "objective")
 """Fields that are no arrays."""
@@ -185,13 +188,8 @@ class Problem:
             objective=objective,
         )
         _check_objective(self)
-        only_defaults = (
-            objective is STE
-            and all(value is None for value in (utility, client, block_hz, max_tokens))
-            and may_skip is False
-            and before_j is NOTHING
-            and (max_psd_w_per_hz is max_bps_per_hz is np.inf)
-        )
+        given = (utility, client, block_hz, max_tokens, may_skip, before_j, max_psd_w_per_hz, max_bps_per_hz)
+        only_defaults = objective is STE and all(map(is_, given, DEFAULTS))
         if only_defaults and least_of(self.min_tokens) >= 1:  # known already: nothing to compute later
             self.__dict__.update(is_plain=True, is_one_row_each=True, has_caps=False)
 

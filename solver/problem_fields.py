@@ -138,7 +138,7 @@ def per_row(name: str, value: ArrayLike, rows: int, *, zero: bool = False, infin
     return array
 
 
-def seldom(name: str, value: ArrayLike, rows: int, *, zero: bool = False, infinite: bool = False) -> Floats:
+def seldom(name: str, value: Any, rows: int, *, zero: bool = False, infinite: bool = False) -> Floats:
     """`per_row` that takes no memory where one number holds for all rows."""
     if isinstance(value, float) and _in_range(value, value, zero=zero, infinite=infinite):
         return constant(float(value), rows)
