@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 WHO: Final = "solver 'minlp'"
 
+RUNS: Final = 3
+"""Runs of an engine on a general problem: a model centred on a bad allocation ends with a gap left."""
+
 TOLERANCES: Final = "its tolerances end here"
 """What is wrong when an engine has finished and a gap is left."""
 
@@ -97,18 +100,23 @@ def minlp(
     relaxed = problem.with_raised_limits(BOUND_SHARE)
     if model_file is not None:
         write_minlp(minlp_model(relaxed, form, known=search.known, accuracy=accuracy), model_file)
-    names = ("tokens", "bandwidth_hz", "power_w", "row")
-    known = {name: getattr(search.known, name) for name in names}
-    job = {
-        "engine": chosen.name,
-        "form": form,
-        "known": {name: value if value is None else value.tolist() for name, value in known.items()},
-        "accuracy": accuracy,
-        "gap": request.gap,
-        "seed": request.seed,
-        "options": settings,
-    }
-    search.collect(run_worker(relaxed, job, request.remaining_s()))
+    gap = request.gap
+    for _ in range(RUNS if general else 1):
+        names = ("tokens", "bandwidth_hz", "power_w", "row")
+        known = {name: getattr(search.known, name) for name in names}
+        job = {
+            "engine": chosen.name,
+            "form": form,
+            "known": {name: value if value is None else value.tolist() for name, value in known.items()},
+            "accuracy": accuracy,
+            "gap": gap,
+            "seed": request.seed,
+            "options": settings,
+        }
+        search.collect(run_worker(relaxed, job, request.remaining_s()))
+        if not search.may_prove_more():
+            break
+        gap /= RUNS
     return search.answer("options" if general else form)
 
 
@@ -179,6 +187,10 @@ class _EngineRun:
             self.stop, self.status = Stop.TIME_LIMIT, "killed"
         elif not self.status:
             self.stop, self.status, self.message = Stop.ERROR, "crashed", f"{outcome.stderr_tail}."
+
+    def may_prove_more(self) -> bool:
+        """Whether another run, centred on what is known by now, may close the gap."""
+        return False
 
     def answer(self, form: str) -> Answer:
         """The incumbent, and a stop that fits the gap that is left."""
@@ -280,6 +292,13 @@ class _OptionRun(_EngineRun):
     def deliver(self) -> tuple[Allocation | None, float]:
         """Within the limits as given where that costs no more than the gap."""
         return self.search.deliver(self.bound, self.request.gap)
+
+    def may_prove_more(self) -> bool:
+        """Whether the engine finished, with a bound that is too far away."""
+        best = self.search.best
+        self.known = None if best is None else best.allocation
+        finished = self.stop is Stop.CONVERGED and self.engine.global_bound and not self.request.expired()
+        return finished and self.proved_gap(self.known) > self.request.gap
 
     def proved_gap(self, allocation: Allocation | None) -> float:
         """By `evaluate`."""

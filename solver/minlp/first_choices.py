@@ -11,7 +11,7 @@ import numpy as np
 from ..objective import Energy, Retained, TotalTime, Weighted
 from ..problem import STE, FloatArray, IntArray, Problem
 from .choices import Choices, needs_hz, slots_s
-from .serving import joules, least_round_s, upload_s, width_at_delay_price, width_at_price
+from .serving import joules, least_round_s, upload_s, width_at_delay_price, width_at_price, widths_hz
 
 ROUND_TIMES: Final = 16
 """Round times, or prices, at which a knapsack is solved."""
@@ -86,9 +86,7 @@ def first_choices(problem: Problem, choices: Choices, expired: Callable[[], bool
             required utility is out of reach.
     """
     objective = problem.objective
-    longest = needs_hz(choices, slots_s(choices, objective.longest_round_s))
-    if problem.block_hz is not None:
-        longest = np.ceil(longest / problem.block_hz * (1.0 - CERTAIN)) * problem.block_hz
+    longest = widths_hz(problem, needs_hz(choices, slots_s(choices, objective.longest_round_s)))
     easiest, least_hz = knapsack(problem, choices, longest, longest, within_band=False)
     if least_hz > problem.bandwidth_hz * (1.0 + CERTAIN):
         raise UnservableError
@@ -124,7 +122,7 @@ def _timed(
             if expired() or high - low <= 1e-6 * high:
                 return
             middle = 0.5 * (low + high)
-            need_hz = needs_hz(choices, slots_s(choices, middle))
+            need_hz = widths_hz(problem, needs_hz(choices, slots_s(choices, middle)))
             chosen, least_hz = knapsack(problem, choices, need_hz, need_hz, within_band=False)
             if chosen is not None and least_hz <= problem.bandwidth_hz:
                 yield chosen
@@ -148,7 +146,7 @@ def _timed(
         if expired():
             return
         slot_s = slots_s(choices, float(tried_s))
-        need_hz = needs_hz(choices, slot_s)
+        need_hz = widths_hz(problem, needs_hz(choices, slot_s))
         cost = -choices.utility
         if joule > 0.0:
             share = np.maximum(

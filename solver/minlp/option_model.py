@@ -9,8 +9,9 @@ and a rate r that are 0 unless it is chosen (:math:`x_j = 1`), so that
 with c the received power over noise and B the least product of width and time by energy budget and caps.
 The first two are second-order cones, the third is jointly concave and has tangents for every option,
 :math:`r_j \le w_j (\ln(1 + y) - y / (1 + y)) + c_j x_j / (1 + y)`. Where the round time is given, so are the
-times, and energy takes the place of rates. Products are left in two cases: the STE has inverse round
-time times round time, and a price of energy has width times time. `docs/minlp.md` derives each row.
+times, and areas and energies take the place of widths and rates. So they do for the STE, divided by the round
+time, and where energy has a price: there products of widths with the (inverse) round time are left, which
+branching on it resolves. `docs/minlp.md` derives each row.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ CUTOFF: Final = 1e-6
 
 SLACK: Final = 1e-9
 """Relative widening of bounds that come from closed forms, against rounding."""
+
+MOST_NATS: Final = 600.0
+"""Spectral efficiencies beyond this, nat/s/Hz, leave the floats."""
 
 SLIVER: Final = 1e-6
 """Width of a client without bits, which counts for nothing: its logarithm shall be finite."""
@@ -152,7 +156,7 @@ def option_model(problem: Problem, choices: Choices, known: Known) -> ConcreteMo
 
     Variables, 0 where an option j is not chosen: `option[j]` (binary), `width[j]` in shares of the band, and
     as far as the objective needs them `time[j]` in units of the known round time, `rate[j]` in payloads per
-    such unit and `energy[j]`; then `round`, `inverse_round`, `blocks[m]`.
+    such unit and `energy[j]`; then `round` or `scale`, the (inverse) round time, and `blocks[m]`.
 
     Args:
         problem: the instance, within whose limits the model is.
@@ -169,6 +173,15 @@ def option_model(problem: Problem, choices: Choices, known: Known) -> ConcreteMo
     return model
 
 
+class _Areas(NamedTuple):
+    """Areas in the model's units, and slots now or about so, (J,) each; 1 without bits."""
+
+    low: FloatArray
+    now: FloatArray
+    high: FloatArray
+    slot: FloatArray
+
+
 class _Builder:
     """Numbers in the model's units, and the variables and rows made of them."""
 
@@ -177,6 +190,7 @@ class _Builder:
         self.objective = problem.objective
         self.box = box_of(problem, choices, known)
         self.fixed = isinstance(self.objective, Retained | Energy)
+        self.joule = self.objective.per_joule if isinstance(self.objective, Weighted) else 0.0
         self.unit_s = known.score.round_s or self.box.high_s
         if self.fixed:
             self.unit_s = self.objective.longest_round_s
@@ -200,7 +214,9 @@ class _Builder:
         self.low = np.minimum(self.low, 1.0)
         self.width = self._known_widths()
         typical_j = joules(choices, self.width * self.band, np.where(slot_s > 0.0, slot_s, 1.0))[self.sends]
-        self.unit_j = known.score.totals.energy_j / problem.clients or float(np.median(typical_j))
+        spent_j = known.score.totals.energy_j - float(choices.before_j[known.choice].sum())
+        few = not spent_j > SLACK * known.score.totals.energy_j
+        self.unit_j = float(np.median(typical_j)) if few else spent_j / problem.clients
         self.energy = self.unit_j * choices.over_noise / area
 
     def _known_widths(self) -> FloatArray:
@@ -239,6 +255,8 @@ class _Builder:
             self._add_blocks(model)
         if self.fixed:
             self._add_energies_in_slots(model)
+        elif isinstance(self.objective, Ste) or self.joule > 0.0:
+            self._add_areas(model)
         else:
             self._add_times(model)
         self._add_objective(model)
@@ -291,12 +309,14 @@ class _Builder:
 
     def _around(self, j: int, centre: float) -> FloatArray:
         """Widths for tangents of an option, dense around one."""
+        return self._points(centre, max(float(self.low[j]), SLIVER * centre), 1.0)
+
+    def _points(self, centre: float, low: float, high: float) -> FloatArray:
+        """Where tangents are put: a few over a range, more around one of its values."""
         out = FINEST * 2.0 ** np.arange(STEPS_OUT)
-        low, high = max(float(self.low[j]), SLIVER * centre), 1.0
         spread = centre * np.exp(np.concatenate((-out[::-1], [0.0], out)))
-        coarse = np.geomspace(low, high, 8)
         inside = spread[(spread > low) & (spread < high)]
-        return np.unique(np.concatenate((coarse, inside)))
+        return np.unique(np.concatenate((np.geomspace(low, high, 8), inside)))
 
     def _exact_rate(
         self,
@@ -330,7 +350,7 @@ class _Builder:
         smallest = min(float(least[j]) for j in own if j not in zero)
         w, c = getattr(model, f"width_by_{kind}")[m], getattr(model, f"received_by_{kind}")[m]
         w.setlb(min(smallest, SLIVER) if zero else smallest)
-        w.setub(1.0 if kind == "power" else max(float(self.slot[j]) for j in own))
+        w.setub(1.0 if kind == "power" else max(1.0, *(float(self.slot[j]) for j in own)))
         model.sums.add(w == width + SLIVER * sum(model.option[j] for j in zero))
         model.sums.add(c == received / typical)
         w.value, c.value = max(pyo.value(width), w.lb), pyo.value(received) / typical
@@ -341,7 +361,7 @@ class _Builder:
 
     def _typical(self, own: list[int], area: FloatArray) -> float:
         """Least energy over noise of some options on given areas, median."""
-        return float(np.median([area[j] * math.expm1(min(self.payload[j] / area[j], 600.0)) for j in own]))
+        return float(np.median([_received(float(self.payload[j]), float(area[j])) for j in own]))
 
     def _add_energies_in_slots(self, model: ConcreteModel) -> None:
         """The round time is given: a known slot for every upload, energy against bandwidth."""
@@ -350,7 +370,7 @@ class _Builder:
         area_unit = self.slot
         most = np.minimum(choices.power_w * self.slot * self.unit_s, choices.energy_j) / self.unit_j
         if counts:  # nobody alone spends more than all do now
-            most = np.minimum(most, self.known.score.value * (1.0 + 2.0 * CUTOFF) / self.unit_j)
+            most = np.minimum(most, self._left_j(self.known.score.value * (1.0 + 2.0 * CUTOFF)) / self.unit_j)
             spent = joules(choices, self.width * self.band, self.slot * self.unit_s) / self.unit_j
             start = np.where(self.chosen, np.minimum(spent, most), 0.0)
             least = choices.nats / np.where(choices.nats > 0.0, choices.over_noise, 1.0) / self.unit_j
@@ -362,7 +382,7 @@ class _Builder:
             # Without a price of energy one tangent says all: at the least width.
             widths = self._around(j, float(self.width[j])) if counts else np.array([self.low[j]])
             for width in widths:
-                snr = math.expm1(min(float(self.payload[j] / (width * self.slot[j])), 600.0))
+                snr = math.expm1(min(float(self.payload[j] / (width * self.slot[j])), MOST_NATS))
                 slope, level = _tangent(snr)
                 row = slope * float(area_unit[j]) * w + level * received
                 model.tangents.add(row / float(self.payload[j]) >= x)
@@ -433,53 +453,13 @@ class _Builder:
         late = sum(float(overhead[j]) * model.option[j] for j in own)
         return late + sum(model.time[j] for j in own if j in model.time)
 
-    def _add_joules(self, model: ConcreteModel) -> None:
-        """A price of energy with the round time free: width times time is the area that energy depends on."""
-        import pyomo.environ as pyo  # type: ignore[import-untyped,unused-ignore]
-
+    def _left_j(self, total_j: float) -> FloatArray:
+        """(J,) what a total leaves for an upload beside the least that is spent before, J."""
         choices = self.choices
-        most = np.minimum(choices.power_w * self.slot * self.unit_s, choices.energy_j)
-        most = np.minimum(most, self._affordable_j())
-        slot_s = np.clip(slots_s(choices, self.known.score.round_s), self.box.slot_low_s, None)
-        start = np.minimum(joules(choices, self.width * self.band, np.where(slot_s > 0.0, slot_s, 1.0)), most)
-        model.energy = self._variables(np.zeros(most.size), most / self.unit_j, start / self.unit_j)
-        least = choices.nats / np.where(choices.nats > 0.0, choices.over_noise, 1.0) / self.unit_j
-        self._ranges(model, "energy", model.energy, least * (1.0 - SLACK), most / self.unit_j)
-        ends = np.sqrt(self.low * self.slot_low), np.sqrt(self.slot)
-        centre = np.sqrt(self.width * slot_s / self.unit_s)
-        model.root = self._variables(*ends, centre)
-        model.area = pyo.Var(model.clients, bounds=(0.0, float(self.slot.max())))
-        for j in map(int, self.sends):
-            x, root = model.option[j], model.root[j]
-            model.cones.add(root**2 - model.width[j] * model.time[j] <= 0.0)
-            low, high = max(float(ends[0][j]), 1e-3 * float(centre[j])), float(ends[1][j])
-            out = FINEST * 2.0 ** np.arange(STEPS_OUT)
-            spread = float(centre[j]) * np.exp(np.concatenate((-out, [0.0], out)))
-            payload, unit = float(self.payload[j]), float(self.energy[j])
-            for at in np.unique(np.concatenate((np.geomspace(low, high, 8), np.clip(spread, low, high)))):
-                y = payload / at**2
-                if y > 600.0:
-                    continue
-                received = at**2 * math.expm1(y)
-                slope = 2.0 * at * (math.expm1(y) - y * math.exp(y))
-                row = received * x + slope * (root - at * x)
-                model.tangents.add(model.energy[j] * (unit / received) >= row / received)
-        for m in model.clients:
-            own = [j for j in self.of_client[m] if j in model.width]
-            if own:
-                width, time = sum(model.width[j] for j in own), sum(model.time[j] for j in own)
-                model.products.add(model.area[m] <= width * time)
-                model.area[m].value = sum(
-                    self.width[j] * slot_s[j] / self.unit_s for j in own if self.chosen[j]
-                )
-                received = sum(float(self.energy[j]) * model.energy[j] for j in own)
-                sent = sum(float(self.payload[j]) * model.option[j] for j in own)
-                largest = max(float(self.energy[j] * most[j] / self.unit_j) for j in own)
-                least = self.low * self.slot_low
-                typical = self._typical(own, self.width * slot_s / self.unit_s)
-                self._exact_rate(
-                    *(model, m, "energy", model.area[m], least), received, largest, typical, sent
-                )
+        starts = np.flatnonzero(np.diff(choices.client, prepend=-1))
+        least_j = np.minimum.reduceat(choices.before_j, starts)
+        left_j = total_j - least_j.sum() - (choices.before_j - least_j[choices.client])
+        return np.asarray(np.maximum(left_j, total_j * CUTOFF))
 
     def _affordable_j(self) -> float:
         """Energy that costs as much as all utilities are above the known value, J."""
@@ -500,7 +480,8 @@ class _Builder:
         if required > 0.0:
             model.required = pyo.Constraint(expr=worth / required >= 1.0)
         if isinstance(objective, Ste):
-            total = self._inverse_round(model)
+            rates = (float(choices.utility[j]) * model.scaled[j] for j in map(int, self.usable))
+            total = sum(rates) / self.unit_s
         elif isinstance(objective, Retained):
             total = worth
         elif isinstance(objective, RoundTime):
@@ -512,10 +493,11 @@ class _Builder:
             total = sum(float(weight[m]) * self.unit_s * self._finish(model, m) for m in model.clients)
         else:
             assert isinstance(objective, Weighted)
-            total = worth - objective.per_second * self.unit_s * model.round
-            if objective.per_joule > 0.0:
-                self._add_joules(model)
-                total = total - objective.per_joule * (self.unit_j * sum(model.energy.values()) + before)
+            round_time = model.scale if self.joule > 0.0 else model.round
+            total = worth - objective.per_second * self.unit_s * round_time
+            if self.joule > 0.0:
+                spent = sum(float(self.joules[j]) * model.received[j] for j in map(int, self.sends))
+                total = total - self.joule * (spent + before)
         known = self.known.score.value / unit
         if objective.maximises:
             model.cutoff = pyo.Constraint(expr=total / unit >= known - CUTOFF)
@@ -526,27 +508,120 @@ class _Builder:
             expr=total / unit, sense=pyo.maximize if objective.maximises else pyo.minimize
         )
 
-    def _inverse_round(self, model: ConcreteModel) -> Any:
-        """Sum of utilities over the round time: x_j / tau are variables of their own."""
+    def _add_areas(self, model: ConcreteModel) -> None:
+        """STE, or energy at a price: areas and energies, with products of options and widths with the time.
+
+        The STE has everything over the round time: t is its inverse, and a payload is there at the rate x t.
+        Otherwise t is the round time itself, and x t is the time that an option has.
+        """
         import pyomo.environ as pyo  # type: ignore[import-untyped,unused-ignore]
 
-        low, high = self.unit_s / self.box.high_s, self.unit_s / self.box.low_s
-        model.inverse_round = pyo.Var(bounds=(low, high), initialize=1.0)
-        model.products.add(model.inverse_round * model.round <= 1.0)
-        model.worth = pyo.Var(
-            self.usable.tolist(), bounds=(0.0, high), initialize=lambda _, j: float(self.chosen[j])
+        choices, box, count = self.choices, self.box, self.choices.client.size
+        inverse = isinstance(self.objective, Ste)
+        ends = box.low_s / self.unit_s, box.high_s / self.unit_s
+        if inverse:
+            ends = 1.0 / ends[1], 1.0 / ends[0]
+        scale = ends if inverse else (1.0, 1.0)
+        now = 1.0 if self.known.score.round_s > 0.0 or inverse else ends[0]
+        model.scale = pyo.Var(bounds=ends, initialize=now)
+        model.scaled = pyo.Var(
+            self.usable.tolist(), bounds=(0.0, ends[1]), initialize=lambda _, j: now * float(self.chosen[j])
         )
-        ends = np.full(self.choices.client.size, low), np.full(self.choices.client.size, high)
-        self._ranges(model, "worth", model.worth, *ends)
-        model.worth_each = pyo.Constraint(
-            model.clients,
-            rule=lambda model, m: sum(model.worth[j] for j in self.of_client[m]) == model.inverse_round,
+        self._ranges(model, "scaled", model.scaled, np.full(count, ends[0]), np.full(count, ends[1]))
+        model.scaled_each = pyo.Constraint(
+            model.clients, rule=lambda _, m: sum(model.scaled[j] for j in self.of_client[m]) == model.scale
         )
-        sends = [j for j in map(int, self.usable) if self.choices.row[j] >= 0]
-        if len(sends) < self.usable.size:
-            model.somebody = pyo.Constraint(expr=sum(model.option[j] for j in sends) >= 1)
-        worth = sum(float(self.choices.utility[j]) * model.worth[j] for j in map(int, self.usable))
-        return worth / self.unit_s
+        bits, time = (model.scaled, model.option) if inverse else (model.option, model.scaled)
+
+        overhead, deadline = choices.overhead_s / self.unit_s, choices.deadline_s / self.unit_s
+        late = choices.overhead_s + choices.deadline_s < box.high_s  # the deadline may end the slot
+        timed = self.sends[(late | (overhead > 0.0))[self.sends]] if inverse else self.sends
+        low_width = self.low * ends[0]
+        model.scaled_width = self._variables(low_width, np.full(count, ends[1]), self.width * now, timed)
+        self._ranges(model, "scaled_width", model.scaled_width, low_width, np.full(count, ends[1]))
+        if timed.size == self.sends.size:  # what is left over has the same products
+            idle = max(0.0, 1.0 - float(self.width[self.chosen & (choices.nats > 0.0)].sum()))
+            model.idle = pyo.Var(bounds=(0.0, 1.0), initialize=idle)
+            model.scaled_idle = pyo.Var(bounds=(0.0, ends[1]), initialize=idle * now)
+            model.sums.add(pyo.quicksum(model.width.values()) + model.idle == 1.0)
+            model.sums.add(pyo.quicksum(model.scaled_width.values()) + model.scaled_idle == model.scale)
+            model.products.add(model.scaled_idle == model.idle * model.scale)
+
+        area = self._area_ranges()
+        energy = choices.energy_j * choices.over_noise / (self.band * self.unit_s)
+        if inverse:  # as much energy as there is: it costs nothing
+            typical = np.where(choices.nats > 0.0, np.minimum(self.power * area.slot, energy), 1.0)
+        else:
+            typical = np.array([_received(float(self.payload[j]), float(area.now[j])) for j in range(count)])
+        power, energy = self.power / typical, energy / typical
+        most = np.minimum(power * (1.0 if inverse else self.slot), energy * scale[1])
+        if not inverse:
+            affordable = self._left_j(self._affordable_j()) / (self.band * self.unit_s)
+            most = np.minimum(most, affordable * choices.over_noise / typical)
+        model.area = self._variables(area.low * scale[0], area.high * scale[1], area.now)
+        self._ranges(model, "area", model.area, area.low * scale[0], area.high * scale[1])
+        model.received = self._variables(np.zeros(count), most, np.ones(count))
+        self._ranges(model, "received", model.received, np.zeros(count), most)
+        for j in map(int, self.usable):
+            if j not in model.area:
+                if overhead[j] > 0.0:  # without bits an option ends when its overhead does
+                    model.sums.add(float(overhead[j]) * bits[j] <= time[j])
+                continue
+            q, a, w = model.received[j], model.area[j], model.width[j]
+            if j in model.scaled_width:
+                model.products.add(model.scaled_width[j] == w * model.scale)
+                long, short = (w, model.scaled_width[j]) if inverse else (model.scaled_width[j], w)
+                model.sums.add(a <= long - float(overhead[j]) * short)
+                if late[j]:
+                    model.sums.add(a <= float(deadline[j]) * short)
+            else:
+                model.sums.add(a <= w)
+            model.sums.add(q <= float(power[j]) * (time[j] - float(overhead[j]) * bits[j]))
+            if late[j]:
+                model.sums.add(q <= float(power[j] * deadline[j]) * bits[j])
+            if math.isfinite(float(energy[j])):
+                model.sums.add(q <= float(energy[j]) * bits[j])
+            if math.isfinite(float(choices.efficiency[j])):
+                capped = choices.nats[j] / choices.efficiency[j] / (self.band * self.unit_s)
+                model.sums.add(a / float(capped) >= bits[j])
+            payload = float(self.payload[j])
+            model.tangents.add(float(typical[j]) / payload * q >= bits[j])
+            for at in self._points(float(area.now[j]), float(area.low[j]), float(area.high[j])):
+                slope, level = _tangent(_received(payload, at) / at)
+                row = slope * a + level * float(typical[j]) * q
+                model.tangents.add(row / payload >= bits[j])
+        for m in model.clients:
+            own = [j for j in self.of_client[m] if j in model.area]
+            if own:
+                received = sum(float(typical[j]) * model.received[j] for j in own)
+                largest = max(float((typical * most)[j]) for j in own)
+                self._exact_rate(
+                    *(model, m, "energy", sum(model.area[j] for j in own), area.low * scale[0]),
+                    *(received, largest, float(np.median(typical[own]))),
+                    sum(float(self.payload[j]) * bits[j] for j in own),
+                )
+        senders = [j for j in map(int, self.usable) if choices.row[j] >= 0]
+        if inverse and len(senders) < self.usable.size:
+            model.somebody = pyo.Constraint(expr=sum(model.option[j] for j in senders) >= 1)
+        self.joules = (
+            typical * self.band * self.unit_s / np.where(choices.nats > 0.0, choices.over_noise, 1.0)
+        )
+
+    def _area_ranges(self) -> _Areas:
+        """Width times time of every option: least, now or about so, and most."""
+        choices, box = self.choices, self.box
+        need = needs_hz(choices, np.maximum(box.slot_high_s, 0.0)) / self.band
+        low = np.where(np.isfinite(need), need * self.slot * (1.0 - SLACK), self.low * self.slot_low)
+        slot_s = np.clip(slots_s(choices, self.known.score.round_s), box.slot_low_s, self.slot * self.unit_s)
+        now = np.clip(self.width * slot_s / self.unit_s, low, self.slot)
+        sends = choices.nats > 0.0
+        columns = low, now, self.slot, slot_s / self.unit_s
+        return _Areas(*(np.where(sends, column, 1.0) for column in columns))
+
+
+def _received(payload: float, area: float) -> float:
+    """Least energy over noise of a payload on an area."""
+    return area * math.expm1(min(payload / area, MOST_NATS)) if payload > 0.0 else 1.0
 
 
 def _tangent(snr: float) -> tuple[float, float]:

@@ -103,8 +103,9 @@ def solve_with_scip(
     if hasattr(model, "cutoff") and not general:
         # The incumbent is there already, and usually the best: the time is better spent on the bound.
         scip.setHeuristics(SCIP_PARAMSETTING.OFF)
-    if hasattr(model, "share"):
-        rule = TimeFirst(variables["inverse_round"], BRANCHING * math.sqrt(gap))
+    if hasattr(model, "share") or hasattr(model, "scale"):
+        time_like = "scale" if hasattr(model, "scale") else "inverse_round"
+        rule = TimeFirst(variables[time_like], BRANCHING * math.sqrt(gap))
         scip.includeBranchrule(
             rule, "time_first", "inverse round time first", FIRST, maxdepth=-1, maxbounddist=1.0
         )

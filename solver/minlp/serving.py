@@ -23,13 +23,17 @@ STEPS: Final = 100
 GRID: Final = 40
 """Round times tried before golden section where there are blocks."""
 
-HAIR: Final = 1e-12
-"""Share of a block by which a need may exceed whole blocks: rounding."""
+HAIR: Final = 5e-14
+"""By how much whole blocks may exceed the band, relative: rounding."""
 
 
 def fits(problem: Problem, chosen: Choices, round_s: float) -> bool:
     """Whether one option per client can be sent within a round, by the bandwidth and the slots there are."""
-    return bool(_widths(problem, needs_hz(chosen, slots_s(chosen, round_s))).sum() <= problem.bandwidth_hz)
+    need_hz = needs_hz(chosen, slots_s(chosen, round_s))
+    if problem.block_hz is None:
+        return bool(need_hz.sum() <= problem.bandwidth_hz)
+    blocks = math.floor(problem.bandwidth_hz / problem.block_hz * (1.0 + HAIR))
+    return bool(np.ceil(need_hz / problem.block_hz).sum() <= blocks)
 
 
 def least_round_s(problem: Problem, chosen: Choices) -> float:
@@ -77,7 +81,7 @@ def serve(problem: Problem, chosen: Choices) -> Allocation | None:
         return _least_cost(problem, chosen, objective, fastest_s)
     round_s = objective.round_s if isinstance(objective, Retained) else fastest_s
     slot_s = slots_s(chosen, round_s)
-    return allocation_of(problem, chosen, _widths(problem, needs_hz(chosen, slot_s)), slot_s)
+    return allocation_of(problem, chosen, widths_hz(problem, needs_hz(chosen, slot_s)), slot_s)
 
 
 def optimistic(problem: Problem, choices: Choices) -> Totals:
@@ -157,11 +161,11 @@ def width_at_delay_price(
     return np.where(sends, np.exp(low), 0.0)
 
 
-def _widths(problem: Problem, need_hz: FloatArray) -> FloatArray:
+def widths_hz(problem: Problem, need_hz: FloatArray) -> FloatArray:
     """Bandwidths in whole blocks, where there are blocks."""
     if problem.block_hz is None:
         return need_hz
-    return np.ceil(need_hz / problem.block_hz * (1.0 - HAIR)) * problem.block_hz
+    return np.ceil(need_hz / problem.block_hz) * problem.block_hz
 
 
 def _cleared(problem: Problem, least_hz: FloatArray, reply: Callable[[float], FloatArray]) -> FloatArray:
@@ -183,7 +187,7 @@ def _in_blocks(
 ) -> FloatArray:
     """Blocks one by one to whom they save most: best, for costs that are convex in bandwidth."""
     block_hz = float(problem.block_hz or 0.0)
-    width = _widths(problem, least_hz)
+    width = widths_hz(problem, least_hz)
     left = math.floor((problem.bandwidth_hz - float(width.sum())) / block_hz + HAIR)
     now, more = cost(width), cost(width + block_hz)
     queue = [(more[m] - now[m], m) for m in np.flatnonzero(sends)]
