@@ -42,7 +42,8 @@ class SolverInfo:
         name: for `solve(problem, solver=name)`.
         summary: first sentence of its docstring.
         proves: "optimum" (closes the gap given time), "bound" (a valid bound) or "nothing".
-        always_feasible: finds a feasible allocation on every feasible instance.
+        always_feasible: finds a feasible allocation on every feasible instance that requires no sum of
+            utilities.
         takes: the features of `FEATURES` that it takes, by the name of each objective that it takes.
         needs: importable packages it requires.
         extra: the extra that installs them, as in `pip install stsflora[extra]`.
