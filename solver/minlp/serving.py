@@ -40,7 +40,7 @@ def least_round_s(problem: Problem, chosen: Choices) -> float:
     """Least round time of one option per client, s; inf where none is long enough."""
     begin = float(chosen.overhead_s.max())
     if not (chosen.nats > 0.0).any():
-        return begin
+        return begin if begin <= problem.objective.longest_round_s else math.inf
     end = min(problem.objective.longest_round_s, float((chosen.overhead_s + chosen.deadline_s).max()))
     if not fits(problem, chosen, end):
         return math.inf
