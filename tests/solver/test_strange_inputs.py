@@ -182,7 +182,9 @@ def test_repair_reads_what_an_allocation_reads() -> None:
     assert fixed.tokens.tolist() == [1, 2, 3]
 
 
-@pytest.mark.parametrize("value", [None, 3, {"tokens": [1]}, Hostile()], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "value", [None, 3, {"tokens": [1]}, Hostile()], ids=lambda value: type(value).__name__
+)
 def test_repair_refuses_what_is_no_problem_or_allocation(value: Any) -> None:
     with pytest.raises(ProblemError, match=r"^repair: got \w+ as problem"):
         repair(value, allocation_with())

@@ -24,7 +24,11 @@ from stsflora.solver import FileFormatError
 
 def test_every_value_has_a_place_a_number_and_a_grade():
     entries = json.loads(VALUES.read_text())["values"]
-    assert {entry["place"] for entry in entries} == set(TARGETS) - {"fig8c", "fig9", "joint"}  # those give no number
+    assert {entry["place"] for entry in entries} == set(TARGETS) - {
+        "fig8c",
+        "fig9",
+        "joint",
+    }  # those give no number
     assert all(set(entry) == {"place", "row", "column", "value", "unit", "grade"} for entry in entries)
     assert sum(len(paper_values(place)) for place in TARGETS) == len(entries)
 

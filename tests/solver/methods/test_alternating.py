@@ -27,7 +27,7 @@ def alternate(problem: Problem, **arguments: Any) -> Result:
     assert result.stop is not Stop.ERROR, result.message
     assert result.evaluation is not None
     assert result.evaluation.violation <= 1e-9
-    stes = [line.ste for line in result.trace]
+    stes = [line.value for line in result.trace]
     assert all(earlier <= later for earlier, later in itertools.pairwise(stes))
     assert stes[-1] == pytest.approx(result.ste, rel=1e-12)
     assert [line.iteration for line in result.trace] == list(range(len(stes)))

@@ -153,8 +153,11 @@ def test_joined_problem_keeps_the_warm_optimum_of_its_parts() -> None:
     """Twice the clients on twice the band have twice the STE: a start from the half says where it is."""
     half = family("paper", 10, 0)
     doubled = {
-        name: np.concatenate((value, value)) for name, value in half.as_dict().items() if np.ndim(value)
+        name: np.concatenate((value, value))
+        for name, value in half.as_dict().items()
+        if np.ndim(value) and name not in {"client", "may_skip"}
     }
+    doubled |= {"client": None, "may_skip": False}
     whole = Problem(**{**half.as_dict(), **doubled, "bandwidth_hz": 2 * half.bandwidth_hz})
     result = solve(half)
     assert result.allocation is not None
