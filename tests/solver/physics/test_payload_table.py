@@ -329,7 +329,7 @@ def test_the_largest_tokens_fit_and_one_more_does_not() -> None:
 @pytest.mark.parametrize("name", FEASIBLE)
 @able_cases
 def test_answers_are_what_they_say(info: SolverInfo, name: str) -> None:
-    for clients, seed in ((1, 0), (3, 1), (6, 2)):
+    for clients, seed in ((3, 1),) if info.needs else ((1, 0), (3, 1), (6, 2)):
         problem = table_family(name, clients, seed)
         result = check_answer(info, problem)
         check_same_answer(result, run(info, problem))
