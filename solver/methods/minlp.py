@@ -94,7 +94,7 @@ def minlp(
     accuracy = PIECES * request.gap
     general = not is_token_problem(problem)
     search = _OptionRun(problem, request, chosen) if general else _TokenRun(problem, request, chosen)
-    if search.known is None:
+    if search.known is None or search.nothing_is_less():
         return search.without_model()
     # Bounds hold for all that `evaluate` accepts.
     relaxed = problem.with_raised_limits(BOUND_SHARE)
@@ -155,7 +155,9 @@ class _EngineRun:
         self.known, self.first, self.begun_s = known, value, self.request.elapsed_s()
 
     def without_model(self) -> Answer:
-        """Nothing to centre a model on: proved to be so, or not."""
+        """No model is needed, or there is nothing to centre one on: proved to be so, or not."""
+        if self.known is not None:
+            return Answer(self.known, bound=self.value, claimed_value=self.value)
         if not self.servable:
             return Answer(None, Stop.INFEASIBLE, -self.objective.unproved)
         return Answer(None, Stop.ERROR, message="No choice was found that meets what the objective requires.")
@@ -187,6 +189,10 @@ class _EngineRun:
             self.stop, self.status = Stop.TIME_LIMIT, "killed"
         elif not self.status:
             self.stop, self.status, self.message = Stop.ERROR, "crashed", f"{outcome.stderr_tail}."
+
+    def nothing_is_less(self) -> bool:
+        """Whether the incumbent needs no time, or no energy, where less of that is better."""
+        return not self.objective.maximises and self.value == 0.0
 
     def may_prove_more(self) -> bool:
         """Whether another run, centred on what is known by now, may close the gap."""

@@ -145,10 +145,14 @@ def box_of(problem: Problem, choices: Choices, known: Known) -> Box:
             end_s = middle_s
         else:
             low_s = middle_s
-    sends = (choices.row >= 0) & (slot_high >= 0.0)
-    if isinstance(objective, Ste):
-        low_s = max(low_s, float(np.min((choices.overhead_s + slot_low)[sends])))
-    return Box(low_s * (1.0 - SLACK), high_s, slot_low, slot_high, width_low * (1.0 - SLACK))
+    if isinstance(objective, Ste):  # somebody sends what is worth something
+        worth = (choices.utility > 0.0) & (slot_high >= 0.0)
+        low_s = max(low_s, float(np.min((choices.overhead_s + slot_low)[worth])))
+    low_s *= 1.0 - SLACK
+    if not isinstance(objective, TotalTime):  # slower costs nothing while the round lasts
+        early = np.minimum(low_s - choices.overhead_s, choices.deadline_s) * (1.0 - SLACK)
+        slot_low = np.where(choices.nats > 0.0, np.maximum(slot_low, early), 0.0)
+    return Box(low_s, high_s, slot_low, slot_high, width_low * (1.0 - SLACK))
 
 
 def option_model(problem: Problem, choices: Choices, known: Known) -> ConcreteModel:
@@ -191,7 +195,7 @@ class _Builder:
         self.box = box_of(problem, choices, known)
         self.fixed = isinstance(self.objective, Retained | Energy)
         self.joule = self.objective.per_joule if isinstance(self.objective, Weighted) else 0.0
-        self.unit_s = known.score.round_s or self.box.high_s
+        self.unit_s = known.score.round_s or self.box.high_s or 1.0
         if self.fixed:
             self.unit_s = self.objective.longest_round_s
         self.band = problem.bandwidth_hz
@@ -215,8 +219,9 @@ class _Builder:
         self.width = self._known_widths()
         typical_j = joules(choices, self.width * self.band, np.where(slot_s > 0.0, slot_s, 1.0))[self.sends]
         spent_j = known.score.totals.energy_j - float(choices.before_j[known.choice].sum())
-        few = not spent_j > SLACK * known.score.totals.energy_j
-        self.unit_j = float(np.median(typical_j)) if few else spent_j / problem.clients
+        if not spent_j > SLACK * known.score.totals.energy_j:
+            spent_j = problem.clients * float(np.median(typical_j)) if typical_j.size else 1.0
+        self.unit_j = spent_j / problem.clients
         self.energy = self.unit_j * choices.over_noise / area
 
     def _known_widths(self) -> FloatArray:
@@ -245,7 +250,8 @@ class _Builder:
         model.one_each = pyo.Constraint(
             model.clients, rule=lambda model, m: sum(model.option[j] for j in self.of_client[m]) == 1
         )
-        model.band = pyo.Constraint(expr=pyo.quicksum(model.width.values()) <= 1.0)
+        if model.width:
+            model.band = pyo.Constraint(expr=pyo.quicksum(model.width.values()) <= 1.0)
         for kind in ("power", "energy"):
             model.add_component(f"width_by_{kind}", pyo.Var(model.clients, bounds=(0.0, 1.0)))
             model.add_component(f"received_by_{kind}", pyo.Var(model.clients, bounds=(0.0, 1.0)))
@@ -329,6 +335,7 @@ class _Builder:
         largest: float,
         typical: float,
         sent: Any,
+        unit: float,
     ) -> None:
         """Sent <= width ln(1 + received / width) for one client, its logarithms near 0.
 
@@ -342,6 +349,7 @@ class _Builder:
             largest: what that is at most.
             typical: what it is counted in.
             sent: expression, nats.
+            unit: what that is about, nats.
         """
         import pyomo.environ as pyo  # type: ignore[import-untyped,unused-ignore]
 
@@ -353,9 +361,8 @@ class _Builder:
         w.setub(1.0 if kind == "power" else max(1.0, *(float(self.slot[j]) for j in own)))
         model.sums.add(w == width + SLIVER * sum(model.option[j] for j in zero))
         model.sums.add(c == received / typical)
-        w.value, c.value = max(pyo.value(width), w.lb), pyo.value(received) / typical
         c.setub(max(1.0, largest / typical))
-        unit = max(float(self.payload[j]) for j in own)
+        w.value, c.value = max(pyo.value(width), w.lb), pyo.value(received) / typical
         gain = w * pyo.log((w + typical * c) / (1.0 + typical)) - w * pyo.log(w) + w * math.log1p(typical)
         model.rates.add(sent / unit <= gain / unit)
 
@@ -401,7 +408,8 @@ class _Builder:
                 sent = sum(float(self.payload[j]) * option[j] for j in own)
                 least = self.low * self.slot
                 typical = self._typical(own, self.width * self.slot) if counts else largest
-                self._exact_rate(model, m, "energy", area, least, received, largest, typical, sent)
+                unit = max(float(self.payload[j]) for j in own)
+                self._exact_rate(model, m, "energy", area, least, received, largest, typical, sent, unit)
 
     def _add_times(self, model: ConcreteModel) -> None:
         """Round time free: cones of width, time and rate."""
@@ -410,33 +418,34 @@ class _Builder:
         choices, option, unit_s = self.choices, model.option, self.unit_s
         slot_s = np.clip(slots_s(choices, self.known.score.round_s), self.box.slot_low_s, self.slot * unit_s)
         if isinstance(self.objective, TotalTime):
-            slot_s[self.known.choice] = self.known.score.uplink_s
+            slot_s = self._known_uploads_s()
         model.time = self._variables(self.slot_low, self.slot, slot_s / unit_s)
         self._ranges(model, "time", model.time, self.slot_low, self.slot)
         spends = choices.power_w * self.slot_low * unit_s < choices.energy_j  # power may be what limits it
         powered = self.sends[spends[self.sends]]
-        fastest = 1.0 / np.where(self.slot_low > 0.0, self.slot_low, 1.0)
-        model.rate = self._variables(
-            np.zeros(fastest.size), fastest, unit_s / np.where(slot_s > 0.0, slot_s, 1.0), powered
-        )
+        # Rates are 1 where an upload takes as long as now, or about so.
+        typical = np.where(slot_s > 0.0, slot_s, unit_s) / unit_s
+        fastest = typical / np.where(self.slot_low > 0.0, self.slot_low, 1.0)
+        model.rate = self._variables(np.zeros(fastest.size), fastest, np.ones(fastest.size), powered)
+        speed = self.payload / typical
         for j in map(int, self.sends):
             w, x, time = model.width[j], option[j], model.time[j]
             if self.product[j] > 0.0:
                 model.cones.add(x**2 - w * time / float(self.product[j]) <= 0.0)
             if j in model.rate:
-                model.cones.add(x**2 - model.rate[j] * time <= 0.0)
+                model.cones.add(x**2 - model.rate[j] * time / float(typical[j]) <= 0.0)
                 for width in self._around(j, float(self.width[j])):
                     slope, level = _tangent(float(self.power[j]) / width)
                     row = slope * w + level * float(self.power[j]) * x
-                    model.tangents.add(row / float(self.payload[j]) >= model.rate[j])
+                    model.tangents.add(row / float(speed[j]) >= model.rate[j])
         for m in model.clients:
             own = [j for j in self.of_client[m] if j in model.rate]
             if own:
                 width = sum(model.width[j] for j in self.of_client[m] if j in model.width)
                 received = sum(float(self.power[j]) * option[j] for j in own)
-                sent = sum(float(self.payload[j]) * model.rate[j] for j in own)
-                largest = max(float(self.power[j]) for j in own)
-                self._exact_rate(model, m, "power", width, self.low, received, largest, largest, sent)
+                sent = sum(float(speed[j]) * model.rate[j] for j in own)
+                largest, unit = max(float(self.power[j]) for j in own), max(float(speed[j]) for j in own)
+                self._exact_rate(model, m, "power", width, self.low, received, largest, largest, sent, unit)
         if not isinstance(self.objective, TotalTime):
             ends = (self.box.low_s / unit_s, self.box.high_s / unit_s)
             model.round = pyo.Var(
@@ -445,6 +454,14 @@ class _Builder:
             model.ends = pyo.Constraint(
                 model.clients, rule=lambda model, m: self._finish(model, m) <= model.round
             )
+
+    def _known_uploads_s(self) -> FloatArray:
+        """(J,) the known upload times, those of other options in proportion of their bits, s."""
+        choices, known, box = self.choices, self.known, self.box
+        nats = choices.nats[known.choice]
+        pace = np.where(nats > 0.0, known.score.uplink_s / np.where(nats > 0.0, nats, 1.0), 0.0)
+        pace = np.where(nats > 0.0, pace, np.max(pace, initial=0.0))
+        return np.clip(pace[choices.client] * choices.nats, box.slot_low_s, self.slot * self.unit_s)
 
     def _finish(self, model: ConcreteModel, m: int) -> Any:
         """When a client ends, in units of the known round time."""
@@ -550,9 +567,11 @@ class _Builder:
         area = self._area_ranges()
         energy = choices.energy_j * choices.over_noise / (self.band * self.unit_s)
         if inverse:  # as much energy as there is: it costs nothing
-            typical = np.where(choices.nats > 0.0, np.minimum(self.power * area.slot, energy), 1.0)
+            typical = np.where(choices.nats > 0.0, np.minimum(self.power, energy * scale[1]), 1.0)
+            spent = np.minimum(self.power * area.slot, energy) / typical
         else:
             typical = np.array([_received(float(self.payload[j]), float(area.now[j])) for j in range(count)])
+            spent = np.ones(count)
         power, energy = self.power / typical, energy / typical
         most = np.minimum(power * (1.0 if inverse else self.slot), energy * scale[1])
         if not inverse:
@@ -560,7 +579,7 @@ class _Builder:
             most = np.minimum(most, affordable * choices.over_noise / typical)
         model.area = self._variables(area.low * scale[0], area.high * scale[1], area.now)
         self._ranges(model, "area", model.area, area.low * scale[0], area.high * scale[1])
-        model.received = self._variables(np.zeros(count), most, np.ones(count))
+        model.received = self._variables(np.zeros(count), most, spent)
         self._ranges(model, "received", model.received, np.zeros(count), most)
         for j in map(int, self.usable):
             if j not in model.area:
@@ -597,8 +616,9 @@ class _Builder:
                 largest = max(float((typical * most)[j]) for j in own)
                 self._exact_rate(
                     *(model, m, "energy", sum(model.area[j] for j in own), area.low * scale[0]),
-                    *(received, largest, float(np.median(typical[own]))),
+                    *(received, largest, largest if inverse else float(np.median(typical[own]))),
                     sum(float(self.payload[j]) * bits[j] for j in own),
+                    max(float(self.payload[j]) for j in own),
                 )
         senders = [j for j in map(int, self.usable) if choices.row[j] >= 0]
         if inverse and len(senders) < self.usable.size:

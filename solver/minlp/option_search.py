@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 
 from ..allocation import Allocation
 from ..evaluation import evaluate
 from ..method import Request
+from ..objective import TotalTime
 from ..problem import FloatArray, IntArray, Problem
 from ..tolerances import BOUND_SHARE, FEASIBILITY, PERMITTED_SHARE
 from .choices import Choices, choices_of, with_limits_of
 from .first_choices import first_choices
 from .option_model import Known
 from .serving import optimistic, serve
+
+MANY: Final = 200
+FEW: Final = 40
+"""Choices that are served at most: those take milliseconds, these tenths of a second, energy at a price."""
 
 
 class OptionSearch:
@@ -69,8 +75,10 @@ class OptionSearch:
             self.best = known
         return known
 
-    def exchange(self, expired: Callable[[], bool], most: int = 200) -> None:
+    def exchange(self, expired: Callable[[], bool]) -> None:
         """Exchange single options while that helps, as long as there are few enough to try."""
+        joule = getattr(self.problem.objective, "per_joule", 0.0)
+        most = FEW if joule > 0.0 or isinstance(self.problem.objective, TotalTime) else MANY
         improved = True
         while improved and self.best is not None:
             improved, choice = False, self.best.choice

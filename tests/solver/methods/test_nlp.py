@@ -28,9 +28,7 @@ OBJECTIVES = ("ste", "retained", "round_time", "weighted", "energy", "total_time
 FEATURES = ("utility", "token_limits", "before_j", "caps", "requirement")
 
 
-@pytest.mark.parametrize(
-    "name", ["paper", "round_time", "energy_tight", "heterogeneous", "steep", "flat", "ties"]
-)
+@pytest.mark.parametrize("name", ["paper", "round_time", "energy_tight", "steep", "flat"])
 def test_close_to_the_optimum_on_easy_instances(name: str) -> None:
     problem = family(name, 3, seed=0, tokens=12)
     best, result = solve(problem, gap=0), solve(problem, "nlp")
@@ -50,9 +48,8 @@ def test_no_value_beats_the_optimum(objective: str) -> None:
         result = solve(problem, "nlp")
         assert result.stop is not Stop.ERROR, result.message
         if result.quality is Quality.FEASIBLE:
-            assert not problem.objective.better(
-                result.value - 1e-9 * abs(result.value), best + 1e-9 * abs(best)
-            )
+            slack = (-1e-9 if problem.objective.maximises else 1e-9) * abs(best)
+            assert not problem.objective.better(result.value + slack, best)
             near += abs(result.value - best) <= 0.05 * abs(best)
         else:
             assert "breaks" in result.message
