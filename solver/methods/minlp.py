@@ -94,8 +94,10 @@ def minlp(
     accuracy = PIECES * request.gap
     general = not is_token_problem(problem)
     search = _OptionRun(problem, request, chosen) if general else _TokenRun(problem, request, chosen)
-    if search.known is None or search.nothing_is_less():
+    if search.known is None:
         return search.without_model()
+    if search.is_settled():
+        return search.answer("none")
     # Bounds hold for all that `evaluate` accepts.
     relaxed = problem.with_raised_limits(BOUND_SHARE)
     if model_file is not None:
@@ -155,9 +157,7 @@ class _EngineRun:
         self.known, self.first, self.begun_s = known, value, self.request.elapsed_s()
 
     def without_model(self) -> Answer:
-        """No model is needed, or there is nothing to centre one on: proved to be so, or not."""
-        if self.known is not None:
-            return Answer(self.known, bound=self.value, claimed_value=self.value)
+        """Nothing to centre a model on: proved to be so, or not."""
         if not self.servable:
             return Answer(None, Stop.INFEASIBLE, -self.objective.unproved)
         return Answer(None, Stop.ERROR, message="No choice was found that meets what the objective requires.")
@@ -190,9 +190,9 @@ class _EngineRun:
         elif not self.status:
             self.stop, self.status, self.message = Stop.ERROR, "crashed", f"{outcome.stderr_tail}."
 
-    def nothing_is_less(self) -> bool:
-        """Whether the incumbent needs no time, or no energy, where less of that is better."""
-        return not self.objective.maximises and self.value == 0.0
+    def is_settled(self) -> bool:
+        """Whether no engine is needed."""
+        return False
 
     def may_prove_more(self) -> bool:
         """Whether another run, centred on what is known by now, may close the gap."""
@@ -298,6 +298,16 @@ class _OptionRun(_EngineRun):
     def deliver(self) -> tuple[Allocation | None, float]:
         """Within the limits as given where that costs no more than the gap."""
         return self.search.deliver(self.bound, self.request.gap)
+
+    def is_settled(self) -> bool:
+        """Whether a bound without an engine is enough."""
+        from ..minlp.option_model import simple_bound
+
+        if self.search.best is None:
+            return False
+        self.bound = simple_bound(self.search.relaxed, self.search.choices, self.search.best)
+        self.ended_s = self.begun_s
+        return self.proved_gap(self.known) <= self.request.gap
 
     def may_prove_more(self) -> bool:
         """Whether the engine finished, with a bound that is too far away."""

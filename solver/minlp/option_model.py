@@ -155,6 +155,17 @@ def box_of(problem: Problem, choices: Choices, known: Known) -> Box:
     return Box(low_s, high_s, slot_low, slot_high, width_low * (1.0 - SLACK))
 
 
+def simple_bound(problem: Problem, choices: Choices, known: Known) -> float:
+    """A bound without an engine: 0 when minimising, all utilities that can be had by `Retained`, or none."""
+    if not problem.objective.maximises:
+        return 0.0
+    if not isinstance(problem.objective, Retained):
+        return math.inf
+    can = box_of(problem, choices, known).slot_high_s >= 0.0
+    starts = np.flatnonzero(np.diff(choices.client, prepend=-1))
+    return float(np.maximum.reduceat(np.where(can, choices.utility, 0.0), starts).sum() * (1.0 + SLACK))
+
+
 def option_model(problem: Problem, choices: Choices, known: Known) -> ConcreteModel:
     """The model around a known allocation; see the head of this file.
 
