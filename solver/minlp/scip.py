@@ -100,7 +100,11 @@ def solve_with_scip(
         }
     )
     variables = {variable.name: variable for variable in scip.getVars()}
-    if hasattr(model, "cutoff") and not general:
+    if general:
+        # Its local NLP solver corrupts memory on some models (SCIP 10 in pyscipopt 6.3), and options are
+        # served in closed form anyway.
+        scip.setParam("nlp/disable", True)
+    elif hasattr(model, "cutoff"):
         # The incumbent is there already, and usually the best: the time is better spent on the bound.
         scip.setHeuristics(SCIP_PARAMSETTING.OFF)
     if hasattr(model, "share") or hasattr(model, "scale"):
